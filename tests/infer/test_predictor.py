@@ -1,0 +1,91 @@
+"""Predictions of a bundle whose answers are known by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import EDGE, make_bundle
+from toolkit.core.bundle import Bundle
+from toolkit.errors import BundleError, GateError, InputError
+from toolkit.infer import on_onnxruntime
+from toolkit.infer.predictor import Predictor, choose_artifact, pictures_below
+
+
+def film(path: Path, level: int) -> Path:
+    Image.fromarray(np.full((EDGE, EDGE), level, np.uint8)).save(path)
+    return path
+
+
+def test_probability_label_and_threshold(bundle: Path, tmp_path: Path) -> None:
+    films = [film(tmp_path / f"{level}.png", level) for level in (118, 138)]
+    dark, bright = Predictor(Bundle(bundle)).predict(films)
+    assert (dark.decision, bright.decision) == ("NORMAL", "PNEUMONIA")
+    assert bright.probability == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-6)
+    assert dark.probability == pytest.approx(1 / (1 + math.exp(1)), abs=1e-6)
+    assert bright.artifact == "onnxruntime-fp32"
+    assert bright.path == str(films[1])
+    assert bright.error is None
+
+
+def test_the_artifacts_own_threshold_decides(tmp_path: Path) -> None:
+    strict = make_bundle(tmp_path / "strict", threshold=0.8)
+    (found,) = Predictor(Bundle(strict)).predict([film(tmp_path / "a.png", 138)])
+    assert (found.decision, found.threshold) == ("NORMAL", 0.8)
+
+
+def test_an_unusable_file_is_named_and_the_rest_goes_on(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpeg").write_bytes(b"\xff\xd8\xff")
+    broken, missing, good = Predictor(Bundle(bundle)).predict(
+        [tmp_path / "broken.jpeg", tmp_path / "none.png", film(tmp_path / "good.png", 200)]
+    )
+    assert (broken.decision, broken.label, broken.probability) == ("REJECTED", None, None)
+    assert missing.error == "cannot be opened: No such file or directory"
+    assert good.decision == "PNEUMONIA"
+
+
+def test_a_changed_model_is_never_loaded(bundle: Path) -> None:
+    file = bundle / "fp32.onnx"
+    raw = bytearray(file.read_bytes())
+    raw[100] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(BundleError, match=r"fp32\.onnx was changed"):
+        Predictor(Bundle(bundle))
+
+
+def test_an_artifact_that_failed_its_gate_is_not_picked(tmp_path: Path) -> None:
+    failed = Bundle(make_bundle(tmp_path / "failed", verdict="fail"))
+    with pytest.raises(GateError, match="name one with --artifact"):
+        choose_artifact(failed)
+    assert choose_artifact(failed, "onnxruntime-fp32").name == "onnxruntime-fp32"
+
+
+def test_an_unknown_artifact_lists_those_there_are(bundle: Path) -> None:
+    with pytest.raises(InputError, match="has no artifact 'best'; it has: onnxruntime-fp32"):
+        choose_artifact(Bundle(bundle), "best")
+
+
+def test_no_runtime_here_says_which_is_needed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_onnxruntime, "is_available", lambda: False)
+    with pytest.raises(GateError, match=r"onnxruntime-fp32 \(needs onnxruntime\)"):
+        choose_artifact(Bundle(bundle))
+
+
+def test_the_fastest_artifact_that_can_run_is_picked(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle(finished_run / "bundle")
+    assert choose_artifact(bundle).name == bundle.manifest.recommended[0]
+    monkeypatch.setattr("toolkit.infer.on_openvino.is_available", lambda: False)
+    chosen = choose_artifact(bundle)
+    assert chosen.name == next(name for name in bundle.manifest.recommended if name.startswith("onnxruntime"))
+
+
+def test_pictures_below_a_folder_come_by_name(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    wanted = [film(tmp_path / "a.png", 1), film(tmp_path / "deep" / "b.JPG", 1), film(tmp_path / "z.bmp", 1)]
+    (tmp_path / "notes.txt").write_text("no film")
+    assert list(pictures_below(tmp_path)) == wanted
+    assert list(pictures_below(tmp_path / "gone")) == [tmp_path / "gone"]

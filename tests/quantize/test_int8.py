@@ -1,0 +1,65 @@
+"""The int8 graphs: really int8, equal on repetition, and nobody is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from toolkit.core.files import sha256_of
+from toolkit.core.recipe import QuantizeSpec
+from toolkit.infer.runtimes import runtime
+from toolkit.quantize import for_onnxruntime, for_openvino
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 1, 32, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+def test_onnxruntime_int8_stays_near_float(method: str, finished_run: Path, tmp_path: Path) -> None:
+    graph, out = finished_run / "quantize" / "float.onnx", tmp_path / "int8.onnx"
+    for_onnxruntime.quantize(graph, IMAGES, QuantizeSpec(method=method), out)  # type: ignore[arg-type]
+    before, after = (runtime("onnxruntime").load([file]).logits(IMAGES) for file in (graph, out))
+    assert np.abs(before - after).mean() < 0.25 * max(1.0, float(np.abs(before).max()))
+    weights = {tensor.data_type for tensor in onnx.load(out).graph.initializer if len(tensor.dims) > 1}
+    assert weights == {onnx.TensorProto.INT8}
+
+
+@pytest.mark.parametrize(("room", "suffix"), [(for_onnxruntime, ".onnx"), (for_openvino, ".xml")])
+def test_equal_calibration_gives_equal_files(room: object, suffix: str, finished_run: Path, tmp_path: Path) -> None:
+    digests = []
+    for name in "ab":
+        room.quantize(finished_run / "quantize" / "float.onnx", IMAGES, QuantizeSpec(), tmp_path / f"{name}{suffix}")  # type: ignore[attr-defined]
+        digests.append([sha256_of(file) for file in sorted(tmp_path.glob(f"{name}.*"))])
+    assert digests[0] == digests[1]
+
+
+PHONE = """
+import socket, sys
+def refuse(*_, **__):
+    raise AssertionError("something opened a connection")
+socket.socket.connect = socket.create_connection = refuse
+from pathlib import Path
+import numpy as np
+from toolkit.core.recipe import QuantizeSpec
+from toolkit.infer.runtimes import runtime
+from toolkit.quantize import for_openvino
+graph, out = map(Path, sys.argv[1:])
+images = np.zeros((4, 1, 32, 32), np.uint8)
+for_openvino.quantize(graph, images, QuantizeSpec(), out)
+print(runtime("openvino").load([out]).logits(images).shape)
+"""
+
+
+def test_nothing_phones_home(finished_run: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-c", PHONE, str(finished_run / "quantize" / "float.onnx"), str(tmp_path / "int8.xml")]
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("NNCF")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**surroundings, "HOME": str(home)})
+    assert done.stdout == "(4,)\n", done.stderr
+    assert not list(home.iterdir()), "OpenVINO's telemetry leaves an identity in the home folder"

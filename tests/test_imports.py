@@ -1,0 +1,131 @@
+"""The directions that never run: an import walk against a table, and fresh interpreters in which torch is blocked."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "toolkit"
+FILES = sorted(PACKAGE.rglob("*.py"))
+WIRING = {"pipeline", "stages", "seal"}  # the top of the package: knows every room
+EVERYWHERE = {"core", "errors"}
+# What each room may import, besides itself, `core` and `errors`.
+ROOMS: dict[str, set[str]] = {
+    "core": set(),
+    "errors": set(),
+    "imaging": set(),
+    "data": {"imaging"},
+    "models": set(),
+    "train": {"models", "data", "imaging"},
+    "prune": {"train", "models", "data"},
+    "quantize": {"models", "data", "imaging"},
+    "export": set(),
+    "infer": {"imaging"},
+    "validate": {"infer", "data", "imaging"},
+    "benchmark": {"infer", "imaging"},
+    "report": set(),
+    "cli": {"benchmark", "data", "imaging", "infer", "validate", "pipeline", "seal"},
+}
+# A library lives in these rooms or files and nowhere else.
+HOMES = {
+    "click": {"cli"},
+    "yaml": {"core/recipe.py"},
+    "PIL": {"imaging", "data/phantom.py", "benchmark/runner.py"},
+    "onnxruntime": {"infer/on_onnxruntime.py", "quantize/for_onnxruntime.py"},
+    "openvino": {"infer/on_openvino.py", "quantize/for_openvino.py"},
+    "nncf": {"quantize/for_openvino.py"},
+    "onnx": {"quantize/lower.py", "export/to_onnx.py"},
+    "pytorch_lightning": {"train"},
+    "safetensors": {"train/checkpoint.py"},
+    "matplotlib": {"report/plots.py"},
+    "jinja2": {"report/render.py"},
+    "scipy": {"validate/intervals.py", "core/operating.py"},
+    "torch": {"models", "train", "prune", "quantize/lower.py", "data/loader.py"},
+}
+TORCH_FREE = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for file in FILES
+    if file.relative_to(PACKAGE).parts[0] in ("core", "imaging", "infer", "export", "validate", "benchmark", "cli", "data", "quantize")
+    and file.name not in ("loader.py", "lower.py", "__main__.py")
+)
+
+
+def imported(file: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if room_of(file) not in WIRING | {"__init__"}], ids=lambda file: file.name)
+def test_a_room_imports_only_what_the_plan_allows(file: Path) -> None:
+    room = room_of(file)
+    ours = {name.split(".")[1] for name in imported(file) if name.startswith("toolkit.")}
+    assert ours <= ROOMS[room] | EVERYWHERE | {room, "__version__"}
+
+
+def test_every_room_stands_in_the_table() -> None:
+    assert {room_of(file) for file in FILES} - WIRING - {"__init__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_lives_in_one_place(library: str) -> None:
+    users = [file for file in FILES if any(name.split(".")[0] == library for name in imported(file))]
+    homes = HOMES[library]
+    strangers = [str(file) for file in users if not {room_of(file), file.relative_to(PACKAGE).as_posix()} & homes]
+    assert users, f"nothing imports {library}: take it out of the table"
+    assert not strangers
+
+
+def test_nobody_imports_the_command_line() -> None:
+    users = [file for file in FILES if room_of(file) != "cli" and any(name.startswith("toolkit.cli") for name in imported(file))]
+    assert not users
+
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Blocked())
+import importlib
+for name in {names!r}:
+    importlib.import_module(name)
+print("imported", len({names!r}))
+"""
+
+
+def test_the_clinics_half_imports_without_torch() -> None:
+    blocked = ("torch", "torchvision", "pytorch_lightning", "nncf", "safetensors")
+    names = [name for name in TORCH_FREE if name != "toolkit.validate.intervals"]
+    done = subprocess.run([sys.executable, "-c", BLOCK.format(blocked=blocked, names=names)], capture_output=True, text=True, check=False)
+    assert done.stdout == f"imported {len(names)}\n", done.stderr
+
+
+def test_predict_and_doctor_import_only_the_base_install() -> None:
+    blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn")
+    names = ["toolkit.cli.main", "toolkit.cli.predict", "toolkit.cli.doctor", "toolkit.cli.benchmark", "toolkit.cli.bundle"]
+    done = subprocess.run([sys.executable, "-c", BLOCK.format(blocked=blocked, names=names)], capture_output=True, text=True, check=False)
+    assert done.stdout == "imported 5\n", done.stderr
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = "import sys; before = set(sys.modules); import toolkit; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['toolkit']\n"

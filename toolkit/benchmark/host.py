@@ -1,0 +1,60 @@
+"""The machine: what its processor can do and which runtimes are here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+from toolkit.core.reports import Host
+
+FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16")
+LIBRARIES = ("cxr-edge", "numpy", "pillow", "onnxruntime", "openvino", "tensorrt-rtx-cu13", "tensorrt", "torch")
+
+
+def describe_host() -> Host:
+    """What `benchmark` and `doctor` say of this machine; what cannot be read is None or empty, never guessed."""
+    info = _read(Path("/proc/cpuinfo"))
+    return Host(
+        machine=platform.machine(),
+        processor=_first(r"model name\s*:\s*(.+)", info) or platform.processor() or "unknown",
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        features=_features(info),
+        memory_mb=_memory_mb(),
+        system=platform.platform(),
+        python=platform.python_version(),
+        libraries=installed(LIBRARIES),
+        load_1min=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )
+
+
+def installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _features(cpuinfo: str) -> tuple[str, ...]:
+    listed = set((_first(r"(?:flags|Features)\s*:\s*(.+)", cpuinfo) or "").split())
+    return tuple(name for name in FEATURES if name in listed)
+
+
+def _memory_mb() -> int | None:
+    found = _first(r"MemTotal:\s*(\d+) kB", _read(Path("/proc/meminfo")))
+    return int(found) // 1024 if found else None
+
+
+def _first(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found[1].strip() if found else None
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

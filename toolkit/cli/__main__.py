@@ -1,0 +1,5 @@
+"""`python -m toolkit.cli` is `cxr-edge`."""
+
+from toolkit.cli.main import run
+
+run()

@@ -1,0 +1,57 @@
+"""`cxr-edge evaluate`: metrics on a labelled folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolkit.cli.options import artifact_option, bundle_argument, data_option, json_option, name_unusable, number, table, write_json
+from toolkit.core.bundle import Bundle
+from toolkit.core.reports import Evaluation
+from toolkit.data.films import prepare_films
+from toolkit.data.sources import read_source
+from toolkit.data.splits import labelled_films
+from toolkit.infer.predictor import choose_artifact
+
+SHOWN = ("accuracy", "recall", "specificity", "precision", "f1", "balanced_accuracy", "roc_auc")
+
+
+@click.command()
+@bundle_argument
+@data_option
+@artifact_option
+@json_option
+@click.pass_context
+def evaluate(ctx: click.Context, bundle_path: Path, data: Path, artifact: str | None, json_file: str | None) -> None:
+    """Metrics of an artifact of BUNDLE on labelled films (the test split, or all of a folder without splits).
+
+    \b
+    Example:  cxr-edge evaluate exported/szanet --data chest_xray
+    """
+    from toolkit.validate.evaluate import artifact_logits, judge
+
+    bundle = Bundle(bundle_path)
+    chosen = choose_artifact(bundle, artifact)
+    source = read_source(data, bundle.manifest.labels)
+    films = prepare_films(source, labelled_films(source), bundle.manifest.preprocessing, "read films")
+    result = judge(chosen.name, films, artifact_logits(bundle, chosen, films.images), chosen.operating, source.synthetic)
+    if json_file != "-":
+        click.echo(_shown(result))
+    write_json(result, json_file)
+    name_unusable(ctx, dict(result.unusable))
+
+
+def _shown(result: Evaluation) -> str:
+    rows = []
+    for name in SHOWN:
+        value, bounds = getattr(result, name), result.ci95.get(name)
+        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+        rows.append([name, number(value) if value is not None else f"- ({result.reason[name]})", interval])
+    counts = result.confusion
+    mark = "SYNTHETIC films: these figures say nothing about patients.\n" if result.synthetic else ""
+    return (
+        f"{mark}{result.artifact} on {result.n} films, threshold {result.threshold:.3f}\n"
+        + table(("metric", "value", "95 % interval"), rows)
+        + f"\nconfusion: {counts.tp} true positive, {counts.fp} false positive, {counts.tn} true negative, {counts.fn} false negative"
+    )

@@ -1,0 +1,44 @@
+"""`cxr-edge train | prune | quantize | export`: one stage of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolkit.cli.options import recipe_options
+from toolkit.core.recipe import read_recipe
+from toolkit.pipeline import Run, run_stages
+
+
+def _stage(name: str, does: str, leaves: str) -> click.Command:
+    @click.command(name, short_help=does, help=_help(name, does, leaves))
+    @recipe_options
+    @click.option("--redo", is_flag=True, help="Make it and all that follows anew, although it is there already.")
+    def command(recipe: Path, data: Path | None, out: Path, overrides: tuple[str, ...], redo: bool) -> None:
+        run = Run(read_recipe(recipe, overrides), data, out)
+        if redo:
+            run.forget(name)
+        run_stages(run, name, name)
+        click.echo(f"{name}: {leaves.format(folder=run.folder(name))}")
+
+    return command
+
+
+def _help(name: str, does: str, leaves: str) -> str:
+    return (
+        f"{does}\n\nLeaves {leaves.format(folder=f'RUN/{name}')}. Continues from what the stage before left in RUN, and says so when "
+        f"that is missing.\n\n\b\nExample:  cxr-edge {name} recipes/szanet.yaml --data chest_xray --out runs/szanet"
+    )
+
+
+CHECKPOINT = "{folder}/checkpoint.json, weights.safetensors and history.csv"
+
+train = _stage("train", "Train the dense network; a stopped run resumes at its last epoch.", CHECKPOINT)
+prune = _stage("prune", "Make the smallest weights zero and fine-tune the rest.", CHECKPOINT)
+quantize = _stage(
+    "quantize", "Lower to one float ONNX graph and make an int8 graph for each runtime.", "{folder}/float.onnx and the int8 graphs"
+)
+export = _stage(
+    "export", "Write the artifacts, each checked against torch on held-out films.", "{folder}, a bundle whose gate has not run yet"
+)

@@ -1,0 +1,59 @@
+"""The operating point: temperature and threshold, chosen on held-out patients, stored with each artifact."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from toolkit.core.codec import Frozen
+from toolkit.core.metrics import FloatArray, LabelArray
+from toolkit.errors import MissingDependencyError
+
+
+class OperatingPoint(Frozen, frozen=True, kw_only=True):
+    """`probability = sigmoid(logit / temperature)`; a film is called positive when `probability >= threshold`."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    temperature: Annotated[float, Meta(gt=0)] = 1.0
+
+    def probability(self, logits: FloatArray) -> NDArray[np.float64]:
+        """Calibrated probability of the positive class, float64 in (0, 1), same shape as `logits`."""
+        scaled = np.clip(np.asarray(logits, np.float64) / self.temperature, -60, 60)
+        return np.asarray(1 / (1 + np.exp(-scaled)))
+
+    def logit_threshold(self) -> float:
+        """The threshold on the scale of the graph's output."""
+        return float(self.temperature * np.log(self.threshold / (1 - self.threshold)))
+
+
+def choose(labels: LabelArray, logits: FloatArray, target_recall: float) -> OperatingPoint:
+    """Temperature by maximum likelihood (Guo et al. 2017), then the highest threshold that reaches `target_recall`.
+
+    `labels` 0 or 1 `[N]` and `logits` `[N]` of held-out patients; both classes must occur. The threshold lies half-way
+    between the film that decides and the next lower score, so that a change in the last digit decides nothing.
+    """
+    point = OperatingPoint(temperature=_temperature(labels, logits))
+    scores = point.probability(logits)
+    positives = np.sort(scores[labels == 1])[::-1]  # [P], highest first
+    needed = int(np.ceil(target_recall * len(positives) - 1e-9))
+    deciding = positives[max(needed, 1) - 1]
+    below = scores[scores < deciding]
+    threshold = (deciding + below.max()) / 2 if len(below) else deciding / 2
+    return OperatingPoint(threshold=float(threshold), temperature=point.temperature)
+
+
+def _temperature(labels: LabelArray, logits: FloatArray) -> float:
+    try:
+        from scipy.optimize import minimize_scalar
+    except ImportError as cause:
+        raise MissingDependencyError("scipy", "workshop", "Choosing a temperature") from cause
+    signed = np.where(labels == 1, logits, -logits)
+
+    def loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0, -signed / np.exp(log_temperature)).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))

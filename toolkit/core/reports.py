@@ -1,0 +1,164 @@
+"""What the judging stages give: evaluation, drift, latency, prediction. JSON keys are promised to scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from toolkit.core.codec import Frozen
+from toolkit.core.metrics import Confusion, Interval
+
+Verdict = Literal["pass", "fail"]
+Mode = Literal["observed", "proven"]
+
+
+class Evaluation(Frozen, frozen=True, kw_only=True):
+    """Metrics of one artifact on labelled films. A metric without support is null, and `reason` says why."""
+
+    artifact: str
+    n: int
+    threshold: float
+    accuracy: float | None
+    recall: float | None
+    specificity: float | None
+    precision: float | None
+    f1: float | None
+    balanced_accuracy: float | None
+    roc_auc: float | None
+    confusion: Confusion
+    ci95: Mapping[str, Interval | None]
+    reason: Mapping[str, str] = {}
+    synthetic: bool = False
+    unusable: Mapping[str, str] = {}
+
+
+class Flip(Frozen, frozen=True, kw_only=True):
+    """A film that reference and artifact call differently; both scores are probabilities."""
+
+    path: str
+    label: str
+    reference: float
+    score: float
+
+
+class DriftRow(Frozen, frozen=True, kw_only=True):
+    """One artifact against the dense reference on the same films; losses are reference minus artifact, in points (pt)."""
+
+    artifact: str
+    recall: float | None
+    recall_reference: float | None
+    recall_loss_pt: float | None
+    recall_loss_upper95_pt: float | None
+    lost_positives: int
+    gained_positives: int
+    specificity_loss_pt: float | None
+    accuracy_loss_pt: float | None
+    roc_auc_loss: float | None
+    mcnemar_p: float | None
+    flips: tuple[Flip, ...]
+    subgroups: Mapping[str, Mapping[str, float | int | None]]
+    limit_pt: float
+    mode: Mode
+    verdict: Verdict
+    reason: Mapping[str, str] = {}
+
+
+class DriftReport(Frozen, frozen=True, kw_only=True):
+    """All artifacts; the verdict is 'pass' when each one's is."""
+
+    reference: str
+    n: int
+    rows: tuple[DriftRow, ...]
+    verdict: Verdict
+    synthetic: bool = False
+    unusable: Mapping[str, str] = {}
+
+
+class Host(Frozen, frozen=True, kw_only=True):
+    """The machine that was measured."""
+
+    machine: str
+    processor: str
+    cores: int
+    features: tuple[str, ...]
+    memory_mb: int | None
+    system: str
+    python: str
+    libraries: Mapping[str, str]
+    load_1min: float | None
+
+
+class LatencyRow(Frozen, frozen=True, kw_only=True):
+    """One artifact in one scenario. `p*_ms` is model time, array in, logit out; percentiles need enough runs or are null.
+
+    `end_to_end_p50_ms` goes from the file's bytes to the logit. `load_ms` is from files to ready.
+    """
+
+    artifact: str
+    backend: str
+    precision: str
+    scenario: Literal["single_stream", "offline"]
+    threads: int
+    batch: int
+    runs: int
+    warmup: int
+    p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    images_per_s: float
+    load_ms: float
+    peak_rss_mb: float | None
+    model_bytes: int
+    end_to_end_p50_ms: float | None
+
+
+class Skipped(Frozen, frozen=True, kw_only=True):
+    """An artifact that could not be measured here, and why."""
+
+    artifact: str
+    reason: str
+
+
+class LatencyReport(Frozen, frozen=True, kw_only=True):
+    """Latency of a bundle on one machine."""
+
+    host: Host
+    rows: tuple[LatencyRow, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Prediction(Frozen, frozen=True, kw_only=True):
+    """What is said of one film. `label` is the side of the threshold that it falls on; an unusable file has `error` instead."""
+
+    path: str
+    label: str | None
+    probability: float | None
+    threshold: float
+    decision: str
+    artifact: str
+    ms: float
+    error: str | None = None
+
+
+class RunReport(Frozen, frozen=True, kw_only=True):
+    """All that a run of `compress` found; `report.html` is drawn from it.
+
+    `films` counts the films of each split by class; `history` holds the rows of each stage that trained.
+    """
+
+    name: str
+    model: str
+    synthetic: bool
+    data: str
+    films: Mapping[str, Mapping[str, int]]
+    sparsity: float
+    reference: Evaluation
+    evaluations: tuple[Evaluation, ...]
+    drift: DriftReport
+    latency: LatencyReport
+    parity: Mapping[str, Any]
+    recommended: tuple[str, ...]
+    history: Mapping[str, tuple[Mapping[str, float], ...]]
+    recipe: Mapping[str, Any]
+    bundle_bytes: int
+    bundle_sha256: str

@@ -1,0 +1,1 @@
+"""Which film is in which split: sources, patients, duplicates, splits. Only `loader` needs torch."""

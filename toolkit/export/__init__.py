@@ -1,0 +1,1 @@
+"""Graph + Target -> the files of an Artifact. No torch."""

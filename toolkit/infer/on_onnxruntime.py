@@ -1,0 +1,53 @@
+"""ONNX Runtime on the processor."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import BundleError, MissingDependencyError
+from toolkit.imaging.decode import Pixels
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+REQUIRES = ""
+
+
+def is_available() -> bool:
+    """True when onnxruntime is installed."""
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+class OnnxSession:
+    """A loaded ONNX graph."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._run = session.run
+
+    def logits(self, images: Pixels) -> NDArray[np.float32]:
+        """uint8 `[N, 1, H, W]` -> float32 `[N]`."""
+        result: NDArray[np.float32] = self._run(("logit",), {"image": images})[0]
+        return result
+
+
+def load(files: Sequence[Path], threads: int | None = None) -> OnnxSession:
+    """Load an ONNX file; raises MissingDependencyError, or BundleError when the runtime refuses the file."""
+    try:
+        import onnxruntime
+    except ImportError as cause:
+        raise MissingDependencyError("onnxruntime", "workshop", "Running an ONNX artifact") from cause
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
+    except Exception as cause:  # onnxruntime's own errors share no other base
+        raise BundleError(f"ONNX Runtime {onnxruntime.__version__} refuses {files[0]}: {cause}") from cause
+    return OnnxSession(session)

@@ -1,0 +1,43 @@
+"""The table of runtimes. Each is one module `on_*` with the same names: `REQUIRES`, `is_available()`, `load(...)`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.imaging.decode import Pixels
+
+MODULES = {"onnxruntime": "toolkit.infer.on_onnxruntime", "openvino": "toolkit.infer.on_openvino"}
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    def logits(self, images: Pixels) -> NDArray[np.float32]:
+        """uint8 `[N, 1, H, W]` -> float32 `[N]`."""
+        ...
+
+
+class Runtime(Protocol):
+    """What each module `on_*` offers."""
+
+    REQUIRES: str
+    """The extra of setup.cfg that brings it; empty for the base install."""
+
+    def is_available(self) -> bool:
+        """True when its package is installed."""
+        ...
+
+    def load(self, files: Sequence[Path], threads: int | None = None) -> Session:
+        """Load `files[0]`. `threads` None leaves the choice to the runtime. Raises MissingDependencyError, BundleError."""
+        ...
+
+
+def runtime(backend: str) -> Runtime:
+    """The module of a backend; importing it does not import the vendor's library."""
+    return cast(Runtime, importlib.import_module(MODULES[backend]))

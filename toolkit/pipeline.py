@@ -1,0 +1,145 @@
+"""The stages in order. Each leaves a folder in RUN with its mark; a stage whose mark fits is not run again.
+
+    RUN/train  RUN/prune  RUN/quantize  RUN/export  RUN/validate  RUN/benchmark  ->  RUN/bundle, report.json, report.html
+
+A mark holds the digest of everything that the stage depends on. A killed stage has none: it resumes (train, prune) or
+starts again. A mark that does not fit is never overwritten unless asked: hours of training are not lost to a typing error.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from toolkit.core.codec import Frozen, encode_json, read_json
+from toolkit.core.files import sha256_of_bytes, storage_errors, write_atomically
+from toolkit.core.recipe import STAGES, Recipe
+from toolkit.data.films import Films, prepare_films, refuse_unusable
+from toolkit.data.phantom import write_phantoms
+from toolkit.data.sources import Case, Source, read_source
+from toolkit.data.splits import Splits, split_by_patient
+from toolkit.errors import DataError, MissingDependencyError, StageError
+
+LOG = logging.getLogger(__name__)
+MARK = "stage.json"
+WORKSHOP = ("torch", "workshop", "Making a model")
+
+
+class Mark(Frozen, frozen=True, kw_only=True):
+    """`stage.json`: written with `done` false when a stage starts, true when all that it leaves is there."""
+
+    key: str
+    done: bool
+
+
+class Run:
+    """A recipe, its data and the folder that the stages work in."""
+
+    def __init__(self, recipe: Recipe, data: Path | None, out: Path) -> None:
+        self.recipe = recipe
+        self.out = out
+        self._data = data
+        self._films: dict[str, Films] = {}
+
+    @cached_property
+    def source(self) -> Source:
+        """The films: those at `--data`, or phantoms drawn as the recipe says; raises DataError when there is neither."""
+        if self._data is not None:
+            return read_source(self._data, self.recipe.labels)
+        spec = self.recipe.data.phantom
+        if spec is None:
+            raise DataError(f"Recipe '{self.recipe.name}' has no films of its own; give a folder with --data.")
+        folder = self.out / f"phantoms-{sha256_of_bytes(encode_json(spec))[:8]}"
+        if not folder.is_dir():
+            write_phantoms(spec, folder)
+        return read_source(folder, self.recipe.labels)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Train, held-out and test films."""
+        return split_by_patient(self.source, self.recipe.data.holdout, self.recipe.seed)
+
+    def films(self, split: str) -> Films:
+        """Prepared films of 'train', 'holdout' or 'test'; raises DataError when one cannot be used."""
+        if split not in self._films:
+            cases: tuple[Case, ...] = getattr(self.splits, split)
+            self._films[split] = refuse_unusable(prepare_films(self.source, cases, self.recipe.preprocessing, f"read {split}"))
+        return self._films[split]
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage leaves its results."""
+        return self.out / stage
+
+    def key(self, stage: str) -> str:
+        """Digest of recipe and data as far as the stage depends on them."""
+        return sha256_of_bytes(f"{self.recipe.sha256_through(stage)} {self.source.sha256()}".encode())
+
+    def is_done(self, stage: str) -> bool:
+        """True when the stage's results lie here and belong to this recipe and these films."""
+        mark = self._mark(stage)
+        return mark is not None and mark.done and mark.key == self.key(stage)
+
+    def begin(self, stage: str) -> None:
+        """Make the stage's folder ready; raises StageError when it holds results of another recipe or other films."""
+        mark, folder = self._mark(stage), self.folder(stage)
+        if mark is not None and mark.key != self.key(stage):
+            raise StageError(
+                f"{folder} was made with another recipe or other films; "
+                f"choose another --out, or add --redo {stage} to make it and all that follows anew."
+            )
+        if mark is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.mark(stage, done=False)
+
+    def mark(self, stage: str, done: bool) -> None:
+        """Write the stage's mark."""
+        write_atomically(self.folder(stage) / MARK, encode_json(Mark(key=self.key(stage), done=done)))
+
+    def forget(self, first: str) -> None:
+        """Remove the results of a stage and of all that follow it."""
+        for stage in STAGES[STAGES.index(first) :]:
+            shutil.rmtree(self.folder(stage), ignore_errors=True)
+
+    def _mark(self, stage: str) -> Mark | None:
+        path = self.folder(stage) / MARK
+        return read_json(path, Mark, StageError) if path.is_file() else None
+
+
+def run_stages(run: Run, first: str, last: str) -> None:
+    """Run the stages from `first` to `last`; those that are done are left alone.
+
+    Raises StageError when the stage before `first` is not done, MissingDependencyError without the workshop.
+    """
+    work = _stage_table()
+    start = STAGES.index(first)
+    for before in STAGES[:start]:
+        if not run.is_done(before):
+            raise StageError(
+                f"'{first}' continues from what '{before}' leaves in {run.folder(before)}, and that is missing or belongs to "
+                f"another recipe or other films: run cxr-edge {before} first, with the same recipe, --data and --out."
+            )
+    for stage in STAGES[start : STAGES.index(last) + 1]:
+        if run.is_done(stage):
+            LOG.info("%s: done before, kept", stage)
+            continue
+        run.begin(stage)
+        started = time.monotonic()
+        LOG.info("%s ...", stage)
+        work[stage](run)
+        run.mark(stage, done=True)
+        LOG.info("%s: done in %.0f s", stage, time.monotonic() - started)
+
+
+def _stage_table() -> dict[str, Callable[[Run], None]]:
+    """The workshop is imported here and not before: the clinic's verbs never need it."""
+    try:
+        from toolkit import stages
+    except ImportError as cause:
+        raise MissingDependencyError(cause.name or WORKSHOP[0], *WORKSHOP[1:]) from cause
+    return {stage: getattr(stages, stage) for stage in STAGES}

@@ -1,0 +1,66 @@
+"""Fills the two templates: `page.html` for a run, `card.md` for a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.core.bundle import Manifest
+from toolkit.core.reports import Evaluation, RunReport
+from toolkit.errors import MissingDependencyError
+from toolkit.report.plots import latency_bars, training_curves
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLDER = Path(__file__).parent
+
+
+def render_page(report: RunReport, manifest: Manifest) -> str:
+    """One HTML file, nothing loaded from elsewhere."""
+    curves = {stage: training_curves(rows, stage) for stage, rows in report.history.items()}
+    p50 = {artifact.name: artifact.p50_ms for artifact in manifest.artifacts}
+    return (
+        _environment(autoescape=True)
+        .get_template("page.html")
+        .render(
+            report=report,
+            manifest=manifest,
+            p50=p50,
+            curves=curves,
+            latency_plot=latency_bars(report.latency),
+            drift={row.artifact: row for row in report.drift.rows},
+        )
+    )
+
+
+def render_card(manifest: Manifest) -> str:
+    """The model card that lies in the bundle as README.md."""
+    return _environment(autoescape=False).get_template("card.md").render(manifest=manifest)
+
+
+def with_interval(evaluation: Evaluation, metric: str) -> str:
+    """'.921 (.897 to .940)', or a dash with the reason when there is no value."""
+    value = getattr(evaluation, metric)
+    if value is None:
+        return f"- ({evaluation.reason.get(metric, 'no support')})"
+    bounds = evaluation.ci95.get(metric)
+    return three(value) + (f" ({three(bounds[0])} to {three(bounds[1])})" if bounds else "")
+
+
+def three(value: float | None) -> str:
+    """Three decimals; a dash for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _environment(autoescape: bool) -> Environment:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as cause:
+        raise MissingDependencyError("jinja2", "workshop", "Writing a report") from cause
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=autoescape, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Any] = {"three": three, "interval": with_interval, "mb": lambda size: f"{size / 1e6:.2f}"}
+    environment.filters.update(filters)
+    return environment

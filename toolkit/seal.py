@@ -1,0 +1,107 @@
+"""The end of the flow: what the stages left becomes RUN/bundle, RUN/report.json and RUN/report.html."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from toolkit.benchmark.run import single_stream_p50
+from toolkit.core.artifacts import FileEntry
+from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, write_manifest
+from toolkit.core.codec import encode_json, to_plain
+from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, storage_errors, write_atomically
+from toolkit.core.reports import DriftRow, RunReport
+from toolkit.pipeline import Run
+from toolkit.report.render import render_card, render_page
+from toolkit.stages import fastest_first, read_history, read_results
+from toolkit.train.checkpoint import load_checkpoint
+
+BUNDLE, REPORT_JSON, REPORT_HTML = "bundle", "report.json", "report.html"
+
+
+def seal(run: Run) -> RunReport:
+    """Write bundle and reports, each whole or not at all; raises StorageError when the disk refuses."""
+    manifest = _judged_manifest(run)
+    with folder_written_whole(run.out / BUNDLE) as place:
+        _fill(run, manifest, place)
+    bundle = Bundle(run.out / BUNDLE)
+    bundle.verify()
+    report = _report(run, bundle)
+    write_atomically(run.out / REPORT_JSON, encode_json(report))
+    write_atomically(run.out / REPORT_HTML, render_page(report, bundle.manifest))
+    return report
+
+
+def _judged_manifest(run: Run) -> Manifest:
+    """The exported manifest, with metrics, drift and latency of each artifact, and the reference."""
+    dense, evaluations, drift, latency = read_results(run)
+    checkpoint, _ = load_checkpoint(run.folder("train"))
+    p50 = single_stream_p50(latency)
+    exported = Bundle(run.folder("export")).manifest
+    artifacts: list[Artifact] = [
+        msgspec.structs.replace(artifact, metrics=metrics, drift=_gate(row), p50_ms=p50.get(artifact.name))
+        for artifact, metrics, row in zip(exported.artifacts, evaluations, drift.rows, strict=True)
+    ]
+    reference = Reference(
+        model=drift.reference, operating=checkpoint.operating, weights_sha256=checkpoint.weights_sha256, films=drift.n, metrics=dense
+    )
+    return msgspec.structs.replace(
+        exported,
+        artifacts=tuple(artifacts),
+        recommended=fastest_first(drift, latency),
+        measured_on=latency.host.processor,
+        reference=reference,
+    )
+
+
+def _fill(run: Run, manifest: Manifest, place: Path) -> None:
+    with storage_errors(place):
+        for file in {file.path for artifact in manifest.artifacts for file in artifact.files}:
+            shutil.copyfile(run.folder("export") / file, place / file)
+        shutil.copyfile(run.folder("validate") / REFERENCE_SCORES, place / REFERENCE_SCORES)
+        (place / CARD).write_text(render_card(manifest), encoding="utf-8")
+    files = tuple(FileEntry.of(place, name) for name in (CARD, REFERENCE_SCORES))
+    write_manifest(place, msgspec.structs.replace(manifest, files=files))
+
+
+def _gate(row: DriftRow) -> Gate:
+    return Gate(
+        verdict=row.verdict,
+        recall_loss_pt=row.recall_loss_pt,
+        recall_loss_upper95_pt=row.recall_loss_upper95_pt,
+        lost_positives=row.lost_positives,
+        gained_positives=row.gained_positives,
+        limit_pt=row.limit_pt,
+        mode=row.mode,
+    )
+
+
+def _report(run: Run, bundle: Bundle) -> RunReport:
+    dense, evaluations, drift, latency = read_results(run)
+    manifest = bundle.manifest
+    names = manifest.labels.names
+    films = {}
+    for split in ("train", "holdout", "test"):
+        counts = Counter(names[case.label] for case in getattr(run.splits, split))
+        films[split] = {name: counts[name] for name in names}
+    return RunReport(
+        name=manifest.name,
+        model=manifest.model,
+        synthetic=run.source.synthetic,
+        data=Path(run.source.where).name,
+        films=films,
+        sparsity=manifest.sparsity,
+        reference=dense,
+        evaluations=evaluations,
+        drift=drift,
+        latency=latency,
+        parity={artifact.name: to_plain(artifact.parity) for artifact in manifest.artifacts},
+        recommended=manifest.recommended,
+        history=read_history(run),
+        recipe=to_plain(run.recipe),
+        bundle_bytes=folder_bytes(bundle.folder),
+        bundle_sha256=sha256_of(bundle.folder / MANIFEST),
+    )

@@ -1,0 +1,216 @@
+"""What each stage does in a run's folder: wiring only, the work is in the rooms. Needs the workshop."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+
+from toolkit.benchmark.host import installed
+from toolkit.benchmark.run import benchmark as measure_latency
+from toolkit.benchmark.run import single_stream_p50
+from toolkit.core import operating
+from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
+from toolkit.core.bundle import REFERENCE_SCORES, SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
+from toolkit.core.codec import encode_json, read_json
+from toolkit.core.files import storage_errors, write_atomically
+from toolkit.core.reports import DriftReport, Evaluation, LatencyReport
+from toolkit.core.target import Target
+from toolkit.data.films import Films
+from toolkit.export import to_onnx, to_openvino
+from toolkit.imaging.decode import Pixels
+from toolkit.infer.runtimes import runtime
+from toolkit.pipeline import Run
+from toolkit.prune.magnitude import prune as prune_network
+from toolkit.quantize import for_onnxruntime, for_openvino
+from toolkit.quantize.calibration import calibration_images
+from toolkit.quantize.lower import lower
+from toolkit.train.checkpoint import has_checkpoint, load_checkpoint
+from toolkit.train.fit import HISTORY, forget_progress
+from toolkit.train.run import Task
+from toolkit.train.run import train as train_network
+from toolkit.train.score import score
+from toolkit.validate import drift, parity
+from toolkit.validate.evaluate import artifact_logits, judge, session_logits
+
+LOG = logging.getLogger(__name__)
+FLOAT_GRAPH = "float"
+QUANTIZERS = {"onnxruntime": (for_onnxruntime.quantize, ".onnx"), "openvino": (for_openvino.quantize, ".xml")}
+LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "pillow")
+DRIFT, LATENCY, EVALUATIONS, DENSE = "drift.json", "latency.json", "evaluations.json", "dense.json"
+
+
+def train(run: Run) -> None:
+    """Train the dense network."""
+    folder = run.folder("train")
+    if not has_checkpoint(folder):
+        train_network(run.recipe.train, _task(run, "train", None), folder)
+    forget_progress(folder)
+
+
+def prune(run: Run) -> None:
+    """Zero weights and let the rest recover."""
+    folder = run.folder("prune")
+    if not has_checkpoint(folder):
+        dense, network = load_checkpoint(run.folder("train"))
+        prune_network(run.recipe.prune, run.recipe.train, network, _task(run, "prune", dense.weights_sha256), folder)
+    forget_progress(folder)
+
+
+def quantize(run: Run) -> None:
+    """Lower to a float graph, and make an int8 graph for each runtime that the recipe exports to."""
+    folder, recipe = run.folder("quantize"), run.recipe
+    checkpoint, network = load_checkpoint(run.folder("prune"))
+    graph = folder / f"{FLOAT_GRAPH}.onnx"
+    write_atomically(graph, lower(network, recipe.preprocessing, recipe.export.opset))
+    _describe_graph(run, checkpoint, None, (graph,))
+    wanted = [Target.from_name(name) for name in recipe.export.artifacts]
+    images = calibration_images(run.films("train"), recipe.quantize.calibration_films, recipe.seed)
+    for backend in dict.fromkeys(target.backend for target in wanted if target.precision == "int8"):
+        work, suffix = QUANTIZERS[backend]
+        file = folder / f"{backend}-int8{suffix}"
+        with storage_errors(file):
+            work(graph, images, recipe.quantize, file)
+        _describe_graph(run, checkpoint, backend, tuple(sorted(folder.glob(f"{file.stem}.*"), key=lambda path: path != file)))
+
+
+def export(run: Run) -> None:
+    """Write each artifact's files, hold it against torch on held-out films, choose its operating point, write the manifest."""
+    folder, spec = run.folder("export"), run.recipe.export
+    checkpoint, network = load_checkpoint(run.folder("prune"))
+    holdout = run.films("holdout")
+    films = parity.with_edge_cases(holdout.images[: spec.parity_films], run.recipe.seed)
+    expected = score(network, films, run.recipe.preprocessing)
+    artifacts = []
+    for name in spec.artifacts:
+        artifact = _export_one(run, Target.from_name(name), films, expected, checkpoint)
+        LOG.info("%s: agrees with torch, largest logit error %.2g", name, artifact.parity.max_logit_error)
+        artifacts.append(artifact)
+    write_manifest(
+        folder,
+        Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=run.recipe.name,
+            model=checkpoint.model,
+            sparsity=checkpoint.sparsity,
+            labels=checkpoint.labels,
+            preprocessing=checkpoint.preprocessing,
+            artifacts=tuple(artifacts),
+            provenance=_provenance(run, "export", checkpoint.weights_sha256),
+            attribution=run.recipe.attribution,
+        ),
+    )
+
+
+def validate(run: Run) -> None:
+    """Judge the dense network and every artifact on the test films, and hold each artifact against the dense one."""
+    folder, films = run.folder("validate"), run.films("test")
+    dense, network = load_checkpoint(run.folder("train"))
+    logits = score(network, films.images, dense.preprocessing)
+    reference = drift.Scores.of(f"{dense.model} dense (torch)", logits, dense.operating)
+    write_atomically(folder / DENSE, encode_json(_judge(run, reference.name, films, logits, dense.operating)))
+    write_atomically(folder / REFERENCE_SCORES, drift.write_reference(films, reference))
+    bundle = Bundle(run.folder("export"))
+    rows, evaluations = [], []
+    for artifact in bundle.manifest.artifacts:
+        found = artifact_logits(bundle, artifact, films.images)
+        evaluations.append(_judge(run, artifact.name, films, found, artifact.operating))
+        scores = drift.Scores.of(artifact.name, found, artifact.operating)
+        rows.append(drift.compare(reference, scores, films, run.recipe.validate))
+    write_atomically(folder / EVALUATIONS, encode_json(evaluations))
+    report = drift.summarise(reference.name, films, tuple(rows), run.source.synthetic)
+    write_atomically(folder / DRIFT, encode_json(report))
+
+
+def benchmark(run: Run) -> None:
+    """Time every artifact on this machine."""
+    report = measure_latency(Bundle(run.folder("export")), run.recipe.benchmark)
+    write_atomically(run.folder("benchmark") / LATENCY, encode_json(report))
+
+
+def read_history(run: Run) -> dict[str, tuple[dict[str, float], ...]]:
+    """The training curves of each stage that trained."""
+    found = {}
+    for stage in ("train", "prune"):
+        with (run.folder(stage) / HISTORY).open(encoding="ascii") as stream:
+            found[stage] = tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(stream))
+    return found
+
+
+def read_results(run: Run) -> tuple[Evaluation, tuple[Evaluation, ...], DriftReport, LatencyReport]:
+    """What `validate` and `benchmark` left: dense metrics, metrics of each artifact, drift, latency."""
+    folder = run.folder("validate")
+    return (
+        read_json(folder / DENSE, Evaluation),
+        read_json(folder / EVALUATIONS, tuple[Evaluation, ...]),
+        read_json(folder / DRIFT, DriftReport),
+        read_json(run.folder("benchmark") / LATENCY, LatencyReport),
+    )
+
+
+def fastest_first(drift_report: DriftReport, latency: LatencyReport) -> tuple[str, ...]:
+    """Names of the artifacts that passed and were timed, the fastest first."""
+    p50 = single_stream_p50(latency)
+    passed = {row.artifact for row in drift_report.rows if row.verdict == "pass"}
+    return tuple(sorted(passed & p50.keys(), key=lambda name: p50[name]))
+
+
+def _task(run: Run, stage: str, parent: str | None) -> Task:
+    recipe = run.recipe
+    return Task(
+        train=run.films("train"),
+        holdout=run.films("holdout"),
+        preprocessing=recipe.preprocessing,
+        labels=recipe.labels,
+        seed=recipe.seed,
+        provenance=_provenance(run, stage, parent),
+    )
+
+
+def _provenance(run: Run, stage: str, parent: str | None) -> Provenance:
+    return Provenance(
+        recipe_sha256=run.recipe.sha256_through(stage),
+        data_sha256=run.source.sha256(),
+        parent_sha256=parent,
+        synthetic=run.source.synthetic,
+        libraries=installed(LIBRARIES),
+    )
+
+
+def _describe_graph(run: Run, checkpoint: Checkpoint, backend: str | None, files: tuple[Path, ...]) -> None:
+    folder = run.folder("quantize")
+    graph = Graph(
+        files=tuple(FileEntry.of(folder, file.name) for file in files),
+        backend=backend,
+        precision="int8" if backend else "fp32",
+        opset=run.recipe.export.opset,
+        preprocessing=checkpoint.preprocessing,
+        labels=checkpoint.labels,
+        provenance=_provenance(run, "quantize", checkpoint.weights_sha256),
+    )
+    write_atomically(folder / f"{files[0].stem}.json", encode_json(graph))
+
+
+def _export_one(run: Run, target: Target, films: Pixels, expected: parity.Logits, checkpoint: Checkpoint) -> Artifact:
+    folder, spec = run.folder("export"), run.recipe.export
+    graph = run.folder("quantize") / f"{target.name if target.precision == 'int8' else FLOAT_GRAPH}.json"
+    first = graph.with_name(read_json(graph, Graph).files[0].path)
+    writer = to_onnx if target.backend == "onnxruntime" else to_openvino
+    names = writer.export(first, target.precision, folder)
+    session = runtime(target.backend).load([folder / name for name in names])
+    checked = parity.compare(expected, session_logits(session, films, f"{target.name} on parity films"), checkpoint.operating)
+    parity.refuse_departure(target.name, target.precision, checked, spec)
+    holdout = run.films("holdout")
+    logits = session_logits(session, holdout.images, f"{target.name} on held-out films")
+    return Artifact(
+        name=target.name,
+        target=target,
+        files=tuple(FileEntry.of(folder, name) for name in names),
+        requires=target.backend,
+        operating=operating.choose(holdout.labels, logits, run.recipe.train.target_recall),
+        parity=checked,
+    )
+
+
+def _judge(run: Run, name: str, films: Films, logits: parity.Logits, point: operating.OperatingPoint) -> Evaluation:
+    return judge(name, films, logits, point, run.source.synthetic)

@@ -1,0 +1,1 @@
+"""TrainSpec and films -> Checkpoint. Needs torch; Lightning runs the loop."""

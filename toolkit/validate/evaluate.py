@@ -1,0 +1,61 @@
+"""Metrics of one artifact on labelled films."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.core.bundle import Artifact, Bundle
+from toolkit.core.metrics import ONE_CLASS, Confusion, roc_auc
+from toolkit.core.operating import OperatingPoint
+from toolkit.core.progress import track
+from toolkit.core.reports import Evaluation
+from toolkit.data.films import Films
+from toolkit.imaging.decode import Pixels
+from toolkit.infer.predictor import open_session
+from toolkit.infer.runtimes import Session
+from toolkit.validate.intervals import auc_interval, wilson
+
+BATCH = 8
+
+
+def judge(artifact: str, films: Films, logits: NDArray[np.float32], point: OperatingPoint, synthetic: bool) -> Evaluation:
+    """All promised metrics of `logits` `[N]` on the films' labels, at the operating point."""
+    probabilities = point.probability(logits)
+    table = Confusion.of(films.labels, probabilities >= point.threshold)
+    rates, reason = table.rates()
+    area = roc_auc(films.labels, probabilities)
+    intervals = {
+        "accuracy": wilson(table.tp + table.tn, table.n),
+        "recall": wilson(table.tp, table.positives),
+        "specificity": wilson(table.tn, table.negatives),
+        "roc_auc": auc_interval(films.labels, probabilities),
+    }
+    if area is None:
+        reason["roc_auc"] = ONE_CLASS
+    elif intervals["roc_auc"] is None:
+        reason["ci95.roc_auc"] = "the classes are fully apart, or one has a single film: DeLong's variance says nothing"
+    return Evaluation(
+        artifact=artifact,
+        n=table.n,
+        threshold=point.threshold,
+        confusion=table,
+        roc_auc=area,
+        ci95=intervals,
+        reason=reason,
+        synthetic=synthetic,
+        unusable=dict(films.unusable),
+        **rates,
+    )
+
+
+def artifact_logits(bundle: Bundle, artifact: Artifact, images: Pixels) -> NDArray[np.float32]:
+    """Logits `[N]` of an artifact, through the clinic's runtime, digests verified first."""
+    return session_logits(open_session(bundle, artifact), images, artifact.name)
+
+
+def session_logits(session: Session, images: Pixels, label: str) -> NDArray[np.float32]:
+    """uint8 `[N, 1, H, W]` -> logits float32 `[N]`, in small batches."""
+    starts = range(0, len(images), BATCH)
+    parts = [session.logits(images[start : start + BATCH]) for start in track(starts, len(starts), f"score {label}")]
+    return np.concatenate([np.empty(0, np.float32), *parts])
