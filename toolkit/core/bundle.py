@@ -142,6 +142,14 @@ class Bundle:
         for file in files:
             _verify_file(self.folder, file)
 
+    def verified(self, name: str) -> Path | None:
+        """Where a file that belongs to no artifact lies, its digest compared; None when the bundle has none of that name."""
+        for file in self.manifest.files:
+            if file.path == name:
+                _verify_file(self.folder, file)
+                return self.folder / name
+        return None
+
     def paths(self, artifact: Artifact) -> tuple[Path, ...]:
         """Where the artifact's files lie; the first is the one to load."""
         return tuple(self.folder / file.path for file in artifact.files)

@@ -25,7 +25,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], title: str) -> str:
     epochs = [row["epoch"] for row in rows]
     axes.plot(epochs, [row["train_loss"] for row in rows], color=GREY, marker=".", label="loss, train")
     axes.plot(epochs, [row["holdout_loss"] for row in rows], color=BLUE, marker=".", label="loss, held-out")
-    axes.set(xlabel="epoch", ylabel="weighted loss", title=title, ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="weighted loss", title=title, xlim=(0.5, len(rows) + 0.5), ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right = axes.twinx()
     right.plot(epochs, [row["holdout_auc"] for row in rows], color=ORANGE, marker=".", label="AUC, held-out")

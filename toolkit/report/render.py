@@ -39,13 +39,18 @@ def render_card(manifest: Manifest) -> str:
     return _environment(autoescape=False).get_template("card.md").render(manifest=manifest)
 
 
-def with_interval(evaluation: Evaluation, metric: str) -> str:
-    """'.921 (.897 to .940)', or a dash with the reason when there is no value."""
-    value = getattr(evaluation, metric)
+def value_and_bounds(evaluation: Evaluation, metric: str) -> tuple[str, str]:
+    """('.921', '.897 to .940'); a dash and the reason when there is no value."""
+    value, bounds = getattr(evaluation, metric), evaluation.ci95.get(metric)
     if value is None:
-        return f"- ({evaluation.reason.get(metric, 'no support')})"
-    bounds = evaluation.ci95.get(metric)
-    return three(value) + (f" ({three(bounds[0])} to {three(bounds[1])})" if bounds else "")
+        return "-", evaluation.reason.get(metric, "no support")
+    return three(value), f"{three(bounds[0])} to {three(bounds[1])}" if bounds else ""
+
+
+def with_interval(evaluation: Evaluation, metric: str) -> str:
+    """'.921 (.897 to .940)' in one line."""
+    value, bounds = value_and_bounds(evaluation, metric)
+    return f"{value} ({bounds})" if bounds else value
 
 
 def three(value: float | None) -> str:
@@ -61,6 +66,6 @@ def _environment(autoescape: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=autoescape, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {"three": three, "interval": with_interval, "mb": lambda size: f"{size / 1e6:.2f}"}
+    filters: dict[str, Any] = {"three": three, "interval": with_interval, "parts": value_and_bounds, "mb": lambda size: f"{size / 1e6:.2f}"}
     environment.filters.update(filters)
     return environment

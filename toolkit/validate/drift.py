@@ -100,10 +100,10 @@ def read_reference(bundle: Bundle, films: Films) -> tuple[Scores, Films]:
     Raises BundleError when the bundle carries no reference, DataError when it knows none of the films.
     """
     reference = bundle.manifest.reference
-    listed = {file.path for file in bundle.manifest.files}
-    if reference is None or REFERENCE_SCORES not in listed:
+    file = bundle.verified(REFERENCE_SCORES)
+    if reference is None or file is None:
         raise BundleError(f"{bundle.folder} carries no reference scores; judge it --against another bundle, or run compress.")
-    known = _parse_scores((bundle.folder / REFERENCE_SCORES).read_text(encoding="ascii"))
+    known = _parse_scores(file.read_text(encoding="ascii"))
     rows = [row for row, case in enumerate(films.cases) if case.sha256 in known]
     if not rows:
         raise DataError(

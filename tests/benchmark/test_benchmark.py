@@ -1,0 +1,72 @@
+"""Timing: percentiles that the runs can carry, the promised keys, what cannot run here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit.benchmark import host
+from toolkit.benchmark.run import benchmark, single_stream_p50
+from toolkit.benchmark.timer import percentile, time_calls
+from toolkit.core.bundle import Bundle
+from toolkit.core.codec import to_plain
+from toolkit.core.recipe import BenchmarkSpec
+
+SPEC = BenchmarkSpec(runs=20, warmup=2, threads=(1,))
+
+
+@pytest.mark.parametrize(
+    ("runs", "percent", "carried"), [(99, 90, False), (100, 90, True), (999, 99, False), (1000, 99, True), (1, 50, True)]
+)
+def test_percentiles_need_ten_runs_beyond_them(runs: int, percent: int, carried: bool) -> None:
+    assert (percentile(np.arange(runs, dtype=float), percent) is not None) is carried
+
+
+def test_warmup_calls_do_not_count() -> None:
+    calls: list[int] = []
+    assert len(time_calls(lambda: calls.append(1), runs=5, warmup=3)) == 5
+    assert len(calls) == 8
+
+
+def test_rows_have_the_promised_keys_and_make_sense(bundle: Path) -> None:
+    report = to_plain(benchmark(Bundle(bundle), SPEC))
+    assert report.keys() >= {"host", "rows", "skipped"}
+    single, offline = report["rows"]
+    for row in (single, offline):
+        assert row.keys() >= {
+            *("artifact", "backend", "precision", "scenario", "threads", "batch", "runs", "warmup", "p50_ms", "p90_ms", "p99_ms"),
+            *("images_per_s", "load_ms", "peak_rss_mb", "model_bytes", "end_to_end_p50_ms"),
+        }
+        assert row["images_per_s"] == pytest.approx(row["batch"] * 1000 / row["p50_ms"])
+        assert row["model_bytes"] == (bundle / "fp32.onnx").stat().st_size
+    assert (single["scenario"], single["batch"], offline["scenario"], offline["batch"]) == ("single_stream", 1, "offline", 16)
+    assert single["end_to_end_p50_ms"] > single["p50_ms"]
+    assert (single["p90_ms"], single["p99_ms"], offline["end_to_end_p50_ms"]) == (None, None, None)
+
+
+def test_a_runtime_that_is_missing_is_skipped_with_its_extra(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolkit.infer.on_openvino.is_available", lambda: False)
+    report = benchmark(Bundle(finished_run / "bundle"), SPEC, ("openvino-int8", "onnxruntime-int8"))
+    assert [skipped.artifact for skipped in report.skipped] == ["openvino-int8"]
+    assert "pip install 'cxr-edge[openvino]'" in report.skipped[0].reason
+    assert set(single_stream_p50(report)) == {"onnxruntime-int8"}
+
+
+def test_an_artifact_that_cannot_be_loaded_is_skipped_with_the_reason(bundle: Path) -> None:
+    (bundle / "fp32.onnx").write_bytes(b"changed")
+    report = benchmark(Bundle(bundle), SPEC)
+    assert report.rows == ()
+    assert "was changed" in report.skipped[0].reason
+
+
+def test_host_is_read_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = "processor\t: 0\nFeatures\t: fp asimd asimddp crc32\nmodel name\t: Cortex-A76\n"
+    monkeypatch.setattr(host, "_read", lambda path: arm if path.name == "cpuinfo" else "")
+    found = host.describe_host()
+    assert found.features == ("asimd", "asimddp")
+    assert found.processor == "Cortex-A76"
+    assert found.memory_mb is None
+    assert 1 <= found.cores <= (os.cpu_count() or 1)

@@ -1,0 +1,48 @@
+"""Metrics of an artifact: hand-worked, and the promised keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.validate.test_drift import films
+from toolkit.core.codec import to_plain
+from toolkit.core.operating import OperatingPoint
+from toolkit.validate.evaluate import judge
+
+PROMISED = {
+    "artifact",
+    "n",
+    "threshold",
+    "accuracy",
+    "recall",
+    "specificity",
+    "precision",
+    "f1",
+    "balanced_accuracy",
+    "roc_auc",
+    "confusion",
+    "ci95",
+}
+
+
+def test_promised_keys_and_values_by_hand() -> None:
+    found = to_plain(judge("a", films([1, 1, 1, 0, 0]), np.array([2, 2, -1, 1, -2], np.float32), OperatingPoint(), synthetic=False))
+    assert found.keys() >= PROMISED
+    assert found["confusion"] == {"tp": 2, "fp": 1, "tn": 1, "fn": 1}
+    assert found["ci95"].keys() == {"accuracy", "recall", "specificity", "roc_auc"}
+    assert (found["accuracy"], found["recall"], found["specificity"]) == pytest.approx((3 / 5, 2 / 3, 1 / 2))
+    assert (found["precision"], found["f1"], found["balanced_accuracy"]) == pytest.approx((2 / 3, 2 / 3, 7 / 12))
+    assert found["roc_auc"] == pytest.approx(5 / 6)
+
+
+def test_one_class_gives_nulls_with_reasons() -> None:
+    found = judge("a", films([1, 1]), np.array([1, -1], np.float32), OperatingPoint(), synthetic=False)
+    assert (found.specificity, found.roc_auc, found.ci95["specificity"]) == (None, None, None)
+    assert found.reason["specificity"] == "there is no negative film"
+    assert found.reason["roc_auc"] == "all films are of one class"
+
+
+def test_temperature_moves_the_call_with_the_probability() -> None:
+    point = OperatingPoint(threshold=0.6, temperature=4.0)  # sigmoid(1 / 4) = .562 stays below .6
+    assert judge("a", films([1, 0]), np.array([1, -1], np.float32), point, synthetic=False).confusion.tp == 0
