@@ -18,9 +18,10 @@ from pathlib import Path
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.recipe import STAGES, Recipe
+from toolkit.data.cases import Case, Source
 from toolkit.data.films import Films, prepare_films, refuse_unusable
 from toolkit.data.phantom import write_phantoms
-from toolkit.data.sources import Case, Source, read_source
+from toolkit.data.sources import read_source
 from toolkit.data.splits import Splits, split_by_patient
 from toolkit.errors import DataError, MissingDependencyError, StageError
 

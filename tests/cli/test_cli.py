@@ -17,7 +17,8 @@ from PIL import Image
 from tests.conftest import EDGE, ROOT, TINY, call_cli, make_bundle
 from toolkit.cli.main import VERBS
 from toolkit.core.bundle import Bundle
-from toolkit.data.sources import Source, read_source
+from toolkit.data.cases import Source
+from toolkit.data.sources import read_source
 
 DEMO = ROOT / "recipes" / "demo.yaml"
 Captured = pytest.CaptureFixture[str]
@@ -192,7 +193,7 @@ WRONG = {
     ),
     "unknown artifact": (
         ["compress", DEMO, "--out", "r", "--set", "export.artifacts=[fast]"],
-        "'export.artifacts[0]': Invalid enum value 'fast'",
+        "'export.artifacts[0]': Invalid enum value 'fast'; valid values: onnxruntime-fp32, onnxruntime-fp16w",
     ),
     "missing data": (["compress", DEMO, "--out", "r", "--data", "none"], "No data at none; expected train/ and test/"),
     "no films": (

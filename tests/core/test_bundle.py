@@ -131,7 +131,7 @@ def test_another_schema_version_is_refused(version: object, bundle: Path) -> Non
 )
 def test_a_damaged_manifest_is_refused(raw: bytes, bundle: Path) -> None:
     (bundle / MANIFEST).write_bytes(raw)
-    with pytest.raises(BundleError, match=r"bundle\.json is damaged: .*Copy the bundle again"):
+    with pytest.raises(BundleError, match=r"bundle\.json is damaged(?i:.*copy the bundle again)"):
         Bundle(bundle)
 
 
@@ -150,7 +150,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(raw: bytes, bundle: Path) -> 
         (lambda data: data["preprocessing"].update(resize="crop"), "'preprocessing.resize': Invalid enum value 'crop'"),
         (
             lambda data: data["artifacts"][0]["operating"].update(threshold=2),
-            r"'artifacts\[0\].operating.threshold': Expected `float` <= 1",
+            r"'artifacts\[0\].operating.threshold': Expected `float` < 1",
         ),
         (lambda data: data.pop("labels"), "missing required field `labels`"),
         (lambda data: data["artifacts"][0].pop("requires"), "missing required field `requires`"),
@@ -201,4 +201,4 @@ def test_candidates_come_in_the_recommended_order(bundle: Path) -> None:
     edit(bundle, add_second)
     opened = Bundle(bundle)
     assert [artifact.name for artifact in opened.candidates()] == ["openvino-fp32", "onnxruntime-fp32"]
-    assert list(opened.manifest.all_files()) == [MODEL]  # shared, counted once
+    assert [file.path for file in opened.manifest.all_files()] == [MODEL]  # shared, counted once

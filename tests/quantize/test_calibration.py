@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from toolkit.data.cases import Case
 from toolkit.data.films import Films
-from toolkit.data.sources import Case
 from toolkit.errors import DataError
 from toolkit.quantize.calibration import calibration_images
 

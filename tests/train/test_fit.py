@@ -11,8 +11,8 @@ import torch
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import TrainSpec
+from toolkit.data.cases import Case
 from toolkit.data.films import Films
-from toolkit.data.sources import Case
 from toolkit.errors import TrainingError
 from toolkit.models.registry import build
 from toolkit.train.fit import fit

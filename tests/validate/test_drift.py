@@ -12,8 +12,8 @@ from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.recipe import ValidateSpec
+from toolkit.data.cases import Case
 from toolkit.data.films import Films
-from toolkit.data.sources import Case
 from toolkit.errors import BundleError, DataError
 from toolkit.validate import drift
 from toolkit.validate.drift import Scores, compare

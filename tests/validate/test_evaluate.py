@@ -46,3 +46,17 @@ def test_one_class_gives_nulls_with_reasons() -> None:
 def test_temperature_moves_the_call_with_the_probability() -> None:
     point = OperatingPoint(threshold=0.6, temperature=4.0)  # sigmoid(1 / 4) = .562 stays below .6
     assert judge("a", films([1, 0]), np.array([1, -1], np.float32), point, synthetic=False).confusion.tp == 0
+
+
+def test_a_model_at_chance_is_recognised() -> None:
+    labels = [0, 1] * 20
+    useless = judge("a", films(labels), np.zeros(40, np.float32), OperatingPoint(), synthetic=False)
+    useful = judge(
+        "a",
+        films(labels),
+        np.array(labels, np.float32) + np.tile([0, 0.9, 0.9, 0], 10).astype(np.float32),
+        OperatingPoint(),
+        synthetic=False,
+    )
+    assert not useless.tells_apart
+    assert useful.tells_apart

@@ -33,6 +33,8 @@ def compress(recipe: Path, data: Path | None, out: Path, overrides: tuple[str, .
 
     report = seal(run)
     click.echo(_summary(report))
+    if not report.reference.tells_apart:
+        click.echo("\nWarning: the dense model does not tell the classes apart, so no loss against it means anything.", err=True)
     click.echo(f"\nReport: {out / REPORT_HTML}\nBundle: {out / BUNDLE} ({report.bundle_bytes / 1e6:.1f} MB)")
     if not report.recommended:
         raise GateError("No artifact passed its recall gate; the report shows by how much each one missed it.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
-import msgspec
+from msgspec import Meta
 
 from toolkit.core.artifacts import FileEntry, Provenance
-from toolkit.core.codec import Frozen, decode, encode_json
+from toolkit.core.codec import Frozen, decode, encode_json, parse_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, write_atomically
 from toolkit.core.labels import Labels
 from toolkit.core.operating import OperatingPoint
@@ -51,7 +51,7 @@ class Artifact(Frozen, frozen=True, kw_only=True):
 
     name: str
     target: Target
-    files: tuple[FileEntry, ...]
+    files: Annotated[tuple[FileEntry, ...], Meta(min_length=1)]
     requires: str
     operating: OperatingPoint
     parity: Parity
@@ -97,9 +97,14 @@ class Manifest(Frozen, frozen=True, kw_only=True):
     provenance: Provenance
     attribution: str = ""
 
-    def all_files(self) -> Mapping[str, FileEntry]:
-        """Every file of the bundle but the manifest, by path; artifacts may share one."""
-        return {file.path: file for files in (*(artifact.files for artifact in self.artifacts), self.files) for file in files}
+    def __post_init__(self) -> None:
+        unknown = set(self.recommended) - {artifact.name for artifact in self.artifacts}
+        if unknown:
+            raise ValueError(f"it recommends {', '.join(sorted(unknown))}, which it does not hold")
+
+    def all_files(self) -> frozenset[FileEntry]:
+        """Every file of the bundle but the manifest; artifacts may share one."""
+        return frozenset(file for files in (*(artifact.files for artifact in self.artifacts), self.files) for file in files)
 
 
 class Bundle:
@@ -138,7 +143,7 @@ class Bundle:
 
     def verify(self, artifact: Artifact | None = None) -> None:
         """Compare the digests of one artifact's files, or of all files; raises BundleError at the first that differs."""
-        files = artifact.files if artifact else tuple(self.manifest.all_files().values())
+        files = artifact.files if artifact else sorted(self.manifest.all_files(), key=lambda file: file.path)
         for file in files:
             _verify_file(self.folder, file)
 
@@ -162,9 +167,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def _parse(raw: bytes, path: Path) -> Manifest:
     try:
-        data = msgspec.json.decode(raw)
-    except msgspec.DecodeError as cause:
-        raise BundleError(f"{path} is damaged: {cause}. Copy the bundle again.") from cause
+        data = parse_json(raw, "it", BundleError)
+    except BundleError as cause:
+        raise BundleError(f"{path} is damaged: {cause} Copy the bundle again.") from cause
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -30,20 +31,24 @@ def decode(data: Any, kind: type[T], where: str, error: type[CxrEdgeError] = Inp
     Raises `error` for an unknown key (the valid ones are listed), a missing key, a wrong type or a value
     out of range; the message starts with `where` and names the path inside it.
     """
-    _refuse_unknown_keys(data, kind, where, "", error)
+    _refuse_unknown_keys(data, kind, f"{where}: ", error)
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as cause:
-        raise error(f"{where}: {_plain(str(cause))}.") from cause
+        raise error(f"{where}: {_plain(str(cause), kind)}.") from cause
 
 
 def decode_json(raw: bytes, kind: type[T], where: str, error: type[CxrEdgeError] = InputError) -> T:
     """Like `decode`, from JSON bytes."""
+    return decode(parse_json(raw, where, error), kind, where, error)
+
+
+def parse_json(raw: bytes, where: str, error: type[CxrEdgeError] = InputError) -> Any:
+    """Plain dicts and lists of JSON bytes; raises `error` when it is none, or is nested beyond reason."""
     try:
-        data = msgspec.json.decode(raw)
-    except msgspec.DecodeError as cause:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as cause:
         raise error(f"{where} is not valid JSON: {cause}.") from cause
-    return decode(data, kind, where, error)
 
 
 def read_json(path: Path, kind: type[T], error: type[CxrEdgeError] = InputError) -> T:
@@ -57,28 +62,53 @@ def encode_json(value: Any) -> bytes:
 
 
 def to_plain(value: Any) -> Any:
-    """Dicts, lists, strings and numbers only."""
+    """Dicts, tuples, strings and numbers only."""
     return msgspec.to_builtins(value)
 
 
-def _refuse_unknown_keys(data: Any, kind: Any, where: str, path: str, error: type[CxrEdgeError]) -> None:
-    kind = next((part for part in (kind, *get_args(kind)) if _is_struct(part)), None)
-    if kind is None or not isinstance(data, dict):
+def _refuse_unknown_keys(data: Any, kind: Any, at: str, error: type[CxrEdgeError]) -> None:
+    """`at` is where `data` lies: the source, a colon, and the keys on the way."""
+    struct = next((part for part in (kind, *get_args(kind)) if _is_struct(part)), None)
+    if struct is None:
         return
-    valid = field_names(kind)
+    if isinstance(data, list):
+        for position, item in enumerate(data):
+            _refuse_unknown_keys(item, struct, f"{at.removesuffix('.')}[{position}].", error)
+    if isinstance(data, dict) and kind is not struct and get_origin(kind) not in (Union, UnionType):
+        for key, item in data.items():
+            _refuse_unknown_keys(item, struct, f"{at}{key}.", error)
+    elif isinstance(data, dict):
+        _refuse_own_keys(data, struct, at, error)
+
+
+def _refuse_own_keys(data: dict[str, Any], struct: type, at: str, error: type[CxrEdgeError]) -> None:
+    valid = field_names(struct)
+    where, _, path = at.rpartition(": ")
     for key in data:
         if key not in valid:
             raise error(f"{where}: unknown key '{path}{key}'; valid keys here: {', '.join(valid)}.")
-    types = msgspec.structs.fields(kind)
-    for field in types:
-        _refuse_unknown_keys(data.get(field.encode_name), field.type, where, f"{path}{field.encode_name}.", error)
+    for field in msgspec.structs.fields(struct):
+        _refuse_unknown_keys(data.get(field.encode_name), field.type, f"{at}{field.encode_name}.", error)
 
 
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _plain(message: str) -> str:
-    """msgspec's message with its `$.a.b` path in our words."""
+def _plain(message: str, kind: Any) -> str:
+    """msgspec's message with its `$.a.b` path in our words, and the valid values where it was one of a few."""
     text, _, path = message.partition(" - at `")
-    return f"'{path.rstrip('`').removeprefix('$.')}': {text}" if path else text
+    path = path.rstrip("`").removeprefix("$.")
+    if text.startswith("Invalid enum value"):
+        text += f"; valid values: {', '.join(map(str, _choices(kind, path)))}"
+    return f"'{path}': {text}" if path else text
+
+
+def _choices(kind: Any, path: str) -> tuple[Any, ...]:
+    """The values of the Literal at `path`, such as 'export.artifacts[0]'."""
+    for name in path.split("."):
+        owner = next(part for part in (kind, *get_args(kind)) if _is_struct(part))
+        kind = next(field.type for field in msgspec.structs.fields(owner) if field.encode_name == name.partition("[")[0])
+    while get_origin(kind) is not Literal:
+        kind = get_args(kind)[0]
+    return get_args(kind)

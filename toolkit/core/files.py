@@ -38,9 +38,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(path)
-        except OSError:
+        finally:
             partial.unlink(missing_ok=True)
-            raise
 
 
 @contextmanager
@@ -89,11 +88,23 @@ def _flush_tree(folder: Path) -> None:
 
 def _swap_in(partial: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
     if path.exists():
         path.replace(old)
-    partial.replace(path)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        partial.replace(path)
+    except OSError:
+        if old.exists():
+            old.replace(path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -104,4 +115,6 @@ def storage_errors(path: Path) -> Iterator[None]:
     except BrokenPipeError:  # whoever reads our output has left: no matter of the disk
         raise
     except OSError as cause:
+        if cause.errno is None:  # a library's own, such as a picture's: no matter of the disk either
+            raise
         raise StorageError(f"Cannot write {path}: {cause.strerror or cause}; free some space or write elsewhere.") from cause

@@ -11,6 +11,10 @@ class Labels(Frozen, frozen=True, kw_only=True):
     negative: str = "NORMAL"
     positive: str = "PNEUMONIA"
 
+    def __post_init__(self) -> None:
+        if self.negative == self.positive:
+            raise ValueError(f"both classes are named '{self.positive}'")
+
     @property
     def names(self) -> tuple[str, str]:
         """Names in the order of their numbers: 0, 1."""

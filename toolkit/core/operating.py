@@ -16,12 +16,12 @@ from toolkit.errors import MissingDependencyError
 class OperatingPoint(Frozen, frozen=True, kw_only=True):
     """`probability = sigmoid(logit / temperature)`; a film is called positive when `probability >= threshold`."""
 
-    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     temperature: Annotated[float, Meta(gt=0)] = 1.0
 
     def probability(self, logits: FloatArray) -> NDArray[np.float64]:
         """Calibrated probability of the positive class, float64 in (0, 1), same shape as `logits`."""
-        scaled = np.clip(np.asarray(logits, np.float64) / self.temperature, -60, 60)
+        scaled = np.clip(np.asarray(logits, np.float64) / self.temperature, -700, 36)  # beyond, float64 rounds to 1
         return np.asarray(1 / (1 + np.exp(-scaled)))
 
     def logit_threshold(self) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -14,11 +15,16 @@ from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.target import ArtifactName
 from toolkit.errors import MissingDependencyError, RecipeError
 
+if TYPE_CHECKING:
+    from yaml import SafeLoader
+
+EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 STAGES = ("train", "prune", "quantize", "export", "validate", "benchmark")
 
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Seed = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, lt=1e6)]
 
 
 class PhantomSpec(Frozen, frozen=True, kw_only=True):
@@ -27,8 +33,8 @@ class PhantomSpec(Frozen, frozen=True, kw_only=True):
     train_patients: Count = 520
     test_patients: Count = 170
     prevalence: Annotated[float, Meta(gt=0, lt=1)] = 0.6
-    size_px: Count = 224
-    seed: int = 7
+    size_px: Annotated[int, Meta(ge=64, le=2048)] = 224
+    seed: Seed = 7
 
 
 class DataSpec(Frozen, frozen=True, kw_only=True):
@@ -51,7 +57,7 @@ class TrainSpec(Frozen, frozen=True, kw_only=True):
 
     model: str
     epochs: Count
-    batch_size: Count = 32
+    batch_size: Annotated[int, Meta(ge=2)] = 32
     learning_rate: Positive = 5e-5
     class_weights: Literal["balanced", "none"] = "balanced"
     augment: AugmentSpec = AugmentSpec()
@@ -81,7 +87,12 @@ class QuantizeSpec(Frozen, frozen=True, kw_only=True):
 class ExportSpec(Frozen, frozen=True, kw_only=True):
     """Which artifacts are made, and how far each may depart from torch on held-out films."""
 
-    artifacts: tuple[ArtifactName, ...] = ("onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8")
+    artifacts: Annotated[tuple[ArtifactName, ...], Meta(min_length=1)] = (
+        "onnxruntime-fp32",
+        "onnxruntime-int8",
+        "openvino-fp32",
+        "openvino-int8",
+    )
     opset: Annotated[int, Meta(ge=18, le=21)] = 20
     parity_films: Count = 256
     max_logit_error_fp32: Positive = 1e-3
@@ -101,7 +112,7 @@ class BenchmarkSpec(Frozen, frozen=True, kw_only=True):
 
     runs: Count = 200
     warmup: Count = 20
-    threads: tuple[Count, ...] = (1, 2)
+    threads: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 2)
 
 
 class Recipe(Frozen, frozen=True, kw_only=True):
@@ -109,7 +120,7 @@ class Recipe(Frozen, frozen=True, kw_only=True):
 
     name: str
     attribution: str = ""
-    seed: int = 1
+    seed: Seed = 1
     labels: Labels = Labels()
     preprocessing: Preprocessing = Preprocessing()
     data: DataSpec = DataSpec()
@@ -134,7 +145,7 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """
     if not path.is_file():
         raise RecipeError(f"No recipe at {path}; give a YAML file such as recipes/demo.yaml.")
-    data = _parse(path.read_text(encoding="utf-8"), str(path))
+    data = _parse(path.read_bytes(), str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: found {type(data).__name__}, expected keys such as 'name' and 'train'.")
     for override in overrides:
@@ -157,12 +168,21 @@ def _apply(data: dict[str, Any], override: str) -> None:
     data[keys[-1]] = _parse(text, f"--set {override}")
 
 
-def _parse(text: str, where: str) -> Any:
+def _parse(text: str | bytes, where: str) -> Any:
     try:
         import yaml
     except ImportError as cause:
         raise MissingDependencyError("PyYAML", "workshop", "Reading a recipe") from cause
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as cause:
+        loader = yaml.SafeLoader(text)
+        _take_exponents_for_numbers(loader)
+        return loader.get_single_data()
+    except (yaml.YAMLError, ValueError) as cause:  # ValueError: something that looks like a date and is none
         raise RecipeError(f"{where} is not valid YAML: {cause}") from cause
+
+
+def _take_exponents_for_numbers(loader: SafeLoader) -> None:
+    """YAML 1.1 takes 1e-4, unlike 1.0e-4, for text; here, and for this loader alone, it is a number."""
+    loader.yaml_implicit_resolvers = {first: [*forms] for first, forms in loader.yaml_implicit_resolvers.items()}
+    for first in "+-0123456789":
+        loader.yaml_implicit_resolvers.setdefault(first, []).append(("tag:yaml.org,2002:float", EXPONENT))

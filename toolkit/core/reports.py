@@ -10,6 +10,7 @@ from toolkit.core.metrics import Confusion, Interval
 
 Verdict = Literal["pass", "fail"]
 Mode = Literal["observed", "proven"]
+CHANCE = 0.5
 
 
 class Evaluation(Frozen, frozen=True, kw_only=True):
@@ -30,6 +31,12 @@ class Evaluation(Frozen, frozen=True, kw_only=True):
     reason: Mapping[str, str] = {}
     synthetic: bool = False
     unusable: Mapping[str, str] = {}
+
+    @property
+    def tells_apart(self) -> bool:
+        """False when the interval of the AUC reaches down to .5: then a loss against this model means nothing."""
+        bounds = self.ci95.get("roc_auc")
+        return bounds[0] > CHANCE if bounds else (self.roc_auc or 0) > CHANCE
 
 
 class Flip(Frozen, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from toolkit.core.codec import Frozen
 from toolkit.core.labels import Labels
 from toolkit.core.preprocessing import Preprocessing
+from toolkit.data.cases import Case, Source
 from toolkit.data.duplicates import duplicate_groups
 from toolkit.data.films import prepare_films
-from toolkit.data.sources import Case, Source
 
 
 class DataReport(Frozen, frozen=True, kw_only=True):
@@ -63,5 +63,5 @@ def _leaks(cases: tuple[Case, ...]) -> Mapping[str, tuple[str, ...]]:
         for value, members in together.items():
             sides = {case.split == "test" for case in members}
             if len(sides) > 1:
-                found[f"{'patient' if key == 'patient' else 'copy'} {value[:24]}"] = tuple(case.name for case in members)
+                found[f"patient {value}" if key == "patient" else f"copy {value[:12]}"] = tuple(case.name for case in members)
     return found

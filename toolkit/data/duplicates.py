@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from toolkit.data.sources import Case
+from toolkit.data.cases import Case
 
 
 def duplicate_groups(cases: Iterable[Case]) -> list[tuple[Case, ...]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.progress import track
-from toolkit.data.sources import Case, Source
+from toolkit.data.cases import Case, Source
 from toolkit.errors import DataError, ImageError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw

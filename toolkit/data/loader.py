@@ -47,7 +47,7 @@ class EpochOrder(Sampler[list[int]]):
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
         for start in range(0, self.count, self.batch_size):
             rows = order[start : start + self.batch_size].tolist()
-            if self.seed is None or len(rows) > 1:
+            if self.seed is None or len(rows) > 1 or self.batch_size == 1:
                 yield rows
 
     def __len__(self) -> int:

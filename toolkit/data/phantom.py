@@ -28,9 +28,9 @@ Random = np.random.Generator
 
 TWO_FILMS = 0.15  # share of patients with a second film
 JPEG_QUALITY = 90
-CONTRAST = {"bacteria": (0.06, 0.26), "virus": (0.035, 0.16)}  # of a consolidation, against a lung of about .2
+CONTRAST = {"bacteria": (0.12, 0.52), "virus": (0.09, 0.4)}  # of a consolidation, against a lung of about .2
 COUNT = {"bacteria": (1, 3), "virus": (3, 7)}
-RADIUS = {"bacteria": (0.12, 0.26), "virus": (0.07, 0.15)}
+RADIUS = {"bacteria": (0.16, 0.34), "virus": (0.08, 0.17)}
 
 
 class Anatomy(NamedTuple):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.data.cases import ALL, Case, Source
 from toolkit.data.duplicates import patient_families
-from toolkit.data.sources import ALL, Case, Source
 from toolkit.errors import DataError
 
 

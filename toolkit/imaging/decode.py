@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from toolkit.errors import ImageError
 
@@ -16,8 +18,21 @@ Pixels = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+EXIF_ORIENTATION = 0x0112
+TURNS = {  # EXIF 2.32, tag 0x0112
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TIFF_BITS = 258
 MIN_EDGE_PX = 16
 MAX_PIXELS = 50_000_000  # a 43 x 35 cm film at 0.1 mm has 15 million
+
+_WARNINGS = threading.Lock()
 
 
 def read_grey(path: Path) -> Image.Image:
@@ -34,24 +49,38 @@ def read_grey(path: Path) -> Image.Image:
 def decode_grey(raw: bytes) -> Image.Image:
     """A picture file's bytes as 8-bit grey, upright (EXIF orientation applied), mode 'L'.
 
-    Colour (RGB, palette, CMYK) becomes luma (ITU-R 601); transparency is laid over black; 16-bit grey is divided by 257,
-    by its declared depth, not by its content. Raises ImageError for an empty, truncated or foreign file, and
-    for a picture below 16 pixels on an edge or above 50 million in all.
+    Colour (RGB, palette, CMYK) becomes luma (ITU-R 601); transparency is laid over black; 12- and 16-bit grey is scaled by its
+    declared depth, not by its content (16 bits: divided by 257). Raises ImageError for an empty, truncated or foreign file,
+    and for a picture below 16 pixels on an edge or above 50 million in all.
     """
     if not raw:
         raise ImageError("is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is raised
-            with Image.open(io.BytesIO(raw), formats=FORMATS) as picture:
-                _check_size(*picture.size)
-                return _to_grey(ImageOps.exif_transpose(picture))
+        with _open(raw) as picture:
+            _check_size(*picture.size)
+            picture.load()
+            return _to_grey(_upright(picture), _grey_bits(picture))
     except Image.DecompressionBombError as cause:
         raise ImageError(f"is absurdly large; at most {MAX_PIXELS // 10**6} million pixels are read") from cause
     except UnidentifiedImageError as cause:
         raise ImageError(f"is not a picture; expected one of {', '.join(FORMATS)}") from cause
     except (OSError, SyntaxError, ValueError, EOFError) as cause:
         raise ImageError(f"is damaged or truncated ({cause})") from cause
+
+
+def _open(raw: bytes) -> Image.Image:
+    """Read the header. Pillow warns of odd metadata; what matters is raised. Warning filters belong to the whole process, so
+    only one thread at a time may change them."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(raw), formats=FORMATS)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as EXIF says. Only the one tag is read: Pillow's own way rewrites all of them and stumbles over odd ones."""
+    orientation = picture.getexif().get(EXIF_ORIENTATION)
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -61,12 +90,19 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError(f"is absurdly large ({width}x{height} px); at most {MAX_PIXELS // 10**6} million pixels are read")
 
 
-def _to_grey(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # I;16, I;16B, I: 16-bit grey as Pillow hands it over
-        values = np.asarray(picture).astype(np.int64)
-        return Image.fromarray(np.clip(values // 257, 0, 255).astype(np.uint8))
+def _grey_bits(picture: Image.Image) -> int:
+    """Declared depth of deep grey: TIFF may store 12 bits, which Pillow hands over as 16."""
+    return int(picture.tag_v2.get(TIFF_BITS, (16,))[0]) if isinstance(picture, TiffImageFile) else 16
+
+
+def _to_grey(picture: Image.Image, bits: int) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.int64) * 255 // (2**bits - 1)
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     if picture.mode == "F":
         raise ImageError("has floating-point pixels; expected 8 or 16 bits a pixel")
+    if picture.mode.startswith("I"):
+        raise ImageError("has 32 bits a pixel; expected 8 or 16")
     if "A" in picture.getbands() or "transparency" in picture.info:
         shown = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", shown.size, (0, 0, 0, 255)), shown)

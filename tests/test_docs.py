@@ -1,0 +1,69 @@
+"""The documents tell the truth."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from toolkit.cli.main import VERBS
+from toolkit.core.bundle import MANIFEST, Bundle
+from toolkit.core.recipe import read_recipe
+from toolkit.report.render import with_interval
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+BUNDLES = sorted(path.parent for path in (ROOT / "exported").glob(f"*/{MANIFEST}"))
+
+
+def test_the_readme_names_every_verb_and_no_other() -> None:
+    table = re.findall(r"^\| (.+?) \| ", README, re.MULTILINE)
+    named = {word for cell in table for command in re.findall(r"`([^`]+)`", cell) for word in command.removeprefix("cxr-edge ").split()[:1]}
+    assert named & set(VERBS) == set(VERBS)
+    assert set(re.findall(r"cxr-edge ([a-z]+)", README)) <= set(VERBS)
+
+
+def test_every_path_that_the_documents_name_is_there() -> None:
+    for text in (README, DESIGN):
+        for path in re.findall(r"\b((?:docs|recipes|tests|benchmarks|exported|device_tests)/[\w./-]*\w)", text):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_plan_draws_every_room() -> None:
+    drawn = set(re.findall(r"^[|`]-- (\w+)", DESIGN, re.MULTILINE))
+    rooms = {path.stem for path in (ROOT / "toolkit").iterdir() if path.name not in ("__pycache__", "__init__.py")}
+    assert drawn - {"__init__"} == rooms
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid_and_named_as_its_file(recipe: Path) -> None:
+    assert read_recipe(recipe).name == recipe.stem
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda path: path.name)
+def test_the_readme_states_the_figures_of_each_sealed_bundle(folder: Path) -> None:
+    manifest = Bundle(folder).manifest
+    assert manifest.reference is not None
+    judged = [manifest.reference.metrics, *(artifact.metrics for artifact in manifest.artifacts)]
+    for metrics in judged:
+        assert metrics is not None
+        for name in ("accuracy", "recall", "specificity", "roc_auc"):
+            assert with_interval(metrics, name) in README, f"{metrics.artifact} {name}"
+
+
+def test_constraints_hold_one_version_of_each_requirement() -> None:
+    pinned = [line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    assert len(pinned) == len(set(pinned))
+    wanted = set(re.findall(r"^    ([A-Za-z][\w-]*)(?:>=|$)", (ROOT / "setup.cfg").read_text(), re.MULTILINE))
+    optional = {"tensorrt-rtx-cu13", "tensorrt", "pydicom"}  # of extras that no test installs
+    assert {name.lower() for name in wanted} - optional <= set(pinned)
+
+
+def test_recipes_say_nothing_twice() -> None:
+    for recipe in (ROOT / "recipes").glob("*.yaml"):
+        text = recipe.read_text(encoding="utf-8")
+        keys = re.findall(r"^(\w+):", text, re.MULTILINE)
+        assert len(keys) == len(set(keys)) == len(yaml.safe_load(text))
