@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -92,6 +95,29 @@ def test_single_stages_make_what_compress_makes(finished_run: Path, tmp_path: Pa
         assert f"{stage}: " in capsys.readouterr().out
     for name in ("fp32.onnx", "int8.onnx", "int8.xml", "int8.bin"):
         assert sha256_of(tmp_path / "export" / name) == sha256_of(finished_run / "bundle" / name)
+
+
+def test_progress_goes_to_a_terminal_on_stderr_and_never_to_stdout(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "toolkit.cli", "train", str(DEMO), "--out", str(tmp_path), *OVERRIDES, "--set", "train.epochs=1"]
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (30, 100))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end)
+    os.close(end)
+    shown = read_terminal(terminal)
+    out, _ = process.communicate()
+    assert out.decode() == f"train: {tmp_path / 'train'}/checkpoint.json, weights.safetensors and history.csv\n"
+    for word in ("draw train", "read train", "Epoch 0", "train: done in"):
+        assert word in shown
+
+
+def read_terminal(terminal: int) -> str:
+    """Everything that is shown until the program at the other end closes it."""
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux tells the end of a pseudo-terminal so
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    os.close(terminal)
+    return shown.decode()
 
 
 # A file of the stage that shows that it is well under way.

@@ -70,8 +70,8 @@ def quantize(run: Run) -> None:
         work, suffix = QUANTIZERS[backend]
         file = folder / f"{backend}-int8{suffix}"
         with storage_errors(file):
-            work(graph, images, recipe.quantize, file)
-        _describe_graph(run, checkpoint, backend, tuple(sorted(folder.glob(f"{file.stem}.*"), key=lambda path: path != file)))
+            files = work(graph, images, recipe.quantize, file)
+        _describe_graph(run, checkpoint, backend, files)
 
 
 def export(run: Run) -> None:

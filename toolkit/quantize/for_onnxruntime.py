@@ -17,8 +17,8 @@ from toolkit.imaging.decode import Pixels
 REQUIRES = "workshop"
 
 
-def quantize(graph: Path, images: Pixels, spec: QuantizeSpec, out: Path) -> None:
-    """Write the int8 form of a float ONNX graph; `images` uint8 `[N, 1, H, W]` calibrate it."""
+def quantize(graph: Path, images: Pixels, spec: QuantizeSpec, out: Path) -> tuple[Path, ...]:
+    """Write the int8 form of a float ONNX graph as `out` and give it; `images` uint8 `[N, 1, H, W]` calibrate it."""
     try:
         from onnxruntime import quantization as ort
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -53,6 +53,7 @@ def quantize(graph: Path, images: Pixels, spec: QuantizeSpec, out: Path) -> None
             weight_type=ort.QuantType.QInt8,
             calibrate_method=methods[spec.method],
         )
+    return (out,)
 
 
 class _without_advice:  # noqa: N801  a context manager

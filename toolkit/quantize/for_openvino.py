@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 REQUIRES = "workshop"
 
 
-def quantize(graph: Path, images: Pixels, _spec: QuantizeSpec, out: Path) -> None:
-    """Write the int8 form of a float ONNX graph as `out` (.xml, and .bin beside it); `images` uint8 `[N, 1, H, W]` calibrate it.
+def quantize(graph: Path, images: Pixels, _spec: QuantizeSpec, out: Path) -> tuple[Path, ...]:
+    """Write the int8 form of a float ONNX graph as `out` (.xml) with its .bin beside it, and give both.
 
-    NNCF chooses its ranges by its own statistics; `method` is for ONNX Runtime.
+    `images` uint8 `[N, 1, H, W]` calibrate it. NNCF chooses its ranges by its own statistics; `method` is for ONNX Runtime.
     """
     refuse_telemetry()
     try:
@@ -39,6 +39,7 @@ def quantize(graph: Path, images: Pixels, _spec: QuantizeSpec, out: Path) -> Non
         quantized = nncf.quantize(model, dataset, subset_size=len(images))
     _name_by_position(quantized)
     openvino.save_model(quantized, str(out), compress_to_fp16=False)
+    return out, out.with_suffix(".bin")
 
 
 def _name_by_position(model: openvino.Model) -> None:

@@ -18,6 +18,7 @@ import toolkit.models.torchvision_ops  # noqa: F401  isort: skip
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 from toolkit.core.files import write_atomically
 from toolkit.core.recipe import TrainSpec
@@ -67,20 +68,15 @@ class History(Callback):
 
 
 class StderrBar(TQDMProgressBar):
-    """Lightning's bar on standard error: standard output belongs to results."""
+    """Lightning's bar of an epoch, on standard error: standard output belongs to results."""
 
-    def init_train_tqdm(self) -> Any:
-        """The bar of an epoch."""
-        return _to_stderr(super().init_train_tqdm())
+    def init_train_tqdm(self) -> Tqdm:
+        """The bar of the train films."""
+        return Tqdm(desc="train", file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=self.BAR_FORMAT)
 
-    def init_validation_tqdm(self) -> Any:
-        """The bar of the held-out films."""
-        return _to_stderr(super().init_validation_tqdm())
-
-
-def _to_stderr(bar: Any) -> Any:
-    bar.fp = sys.stderr
-    return bar
+    def init_validation_tqdm(self) -> Tqdm:
+        """None for the held-out films: they take a moment."""
+        return Tqdm(disable=True)
 
 
 def fit(module: Classifier, train: Films, holdout: Films, folder: Path) -> FitResult:
