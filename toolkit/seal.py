@@ -12,7 +12,7 @@ from toolkit.benchmark.run import single_stream_p50
 from toolkit.core.artifacts import FileEntry
 from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, write_manifest
 from toolkit.core.codec import encode_json, to_plain
-from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, storage_errors, write_atomically
+from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, write_atomically
 from toolkit.core.reports import DriftRow, RunReport
 from toolkit.pipeline import Run
 from toolkit.report.render import render_card, render_page
@@ -58,11 +58,10 @@ def _judged_manifest(run: Run) -> Manifest:
 
 
 def _fill(run: Run, manifest: Manifest, place: Path) -> None:
-    with storage_errors(place):
-        for file in {file.path for artifact in manifest.artifacts for file in artifact.files}:
-            shutil.copyfile(run.folder("export") / file, place / file)
-        shutil.copyfile(run.folder("validate") / REFERENCE_SCORES, place / REFERENCE_SCORES)
-        (place / CARD).write_text(render_card(manifest), encoding="utf-8")
+    for file in {file.path for artifact in manifest.artifacts for file in artifact.files}:
+        shutil.copyfile(run.folder("export") / file, place / file)
+    shutil.copyfile(run.folder("validate") / REFERENCE_SCORES, place / REFERENCE_SCORES)
+    (place / CARD).write_text(render_card(manifest), encoding="utf-8")
     files = tuple(FileEntry.of(place, name) for name in (CARD, REFERENCE_SCORES))
     write_manifest(place, msgspec.structs.replace(manifest, files=files))
 

@@ -100,7 +100,7 @@ def _shown(report: DriftReport, limit: float, mode: str) -> str:
             str(row.lost_positives),
             str(row.gained_positives),
             number(row.specificity_loss_pt, 2),
-            number(row.mcnemar_p),
+            "-" if row.mcnemar_p is None else f"{row.mcnemar_p:.2g}",
             row.verdict,
         ]
         for row in report.rows

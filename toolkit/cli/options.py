@@ -15,7 +15,7 @@ from toolkit.core.files import write_atomically
 
 F = TypeVar("F", bound=Callable[..., Any])
 SOME_UNUSABLE = 3
-NUMBER = re.compile(r"-|(-?\d+(\.\d+)?)?")
+NUMBER = re.compile(r"-|(-?\d+(\.\d+)?(e-?\d+)?)?")
 
 bundle_argument = click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 data_option = click.option("--data", "data", type=click.Path(path_type=Path), required=True, help="Folder, .zip or .npz of films.")
