@@ -56,6 +56,14 @@ def test_predict_for_people_and_exit_code_3_for_a_broken_file(bundle: Path, tmp_
     assert err.splitlines() == [f"{bad}: is empty (0 bytes)", "1 of the inputs could not be used."]
 
 
+def test_predict_warns_of_a_bundle_of_synthetic_films(finished_run: Path, capsys: Captured) -> None:
+    (film_of_test, *_) = sorted((phantoms_of(finished_run) / "test" / "NORMAL").iterdir())
+    assert call_cli("predict", finished_run / "bundle", film_of_test) == 0
+    out, err = capsys.readouterr()
+    assert "trained on SYNTHETIC films" in err
+    assert len(out.splitlines()) == 1
+
+
 def test_predict_json_lines_have_the_promised_keys(bundle: Path, tmp_path: Path, capsys: Captured) -> None:
     assert call_cli("predict", bundle, film(tmp_path / "a.png"), "--json", "-") == 0
     (line,) = capsys.readouterr().out.splitlines()

@@ -305,3 +305,11 @@ def test_a_folder_reached_by_a_link_is_read(small: Path) -> None:
     for split in ("train", "test"):
         (linked / split).symlink_to(small / split)
     assert shown(read_source(linked)) == [row for row in shown(read_source(small)) if row[0] != "val"]
+
+
+def test_several_sets_side_by_side_are_an_error(small: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / "both").mkdir(exist_ok=True)
+        (tmp_path / "both" / name).symlink_to(small)
+    with pytest.raises(DataError, match="holds several sets side by side: first, second; give one of them"):
+        read_source(tmp_path / "both")

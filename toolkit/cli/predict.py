@@ -46,7 +46,10 @@ def predict(
     \b
     Example:  cxr-edge predict exported/szanet film.jpeg folder/ --csv results.csv
     """
-    predictor = Predictor(Bundle(bundle_path), artifact, threads)
+    bundle = Bundle(bundle_path)
+    predictor = Predictor(bundle, artifact, threads)
+    if bundle.manifest.provenance.synthetic:
+        click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
     unusable = {}
     with ExitStack() as stack:
         sinks: list[_Sink] = [

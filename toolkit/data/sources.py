@@ -78,7 +78,7 @@ def _member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _from_tree(where: str, names: list[str], raw: Callable[[str], bytes], labels: Labels) -> Source:
     visible = [name for name in sorted(names) if not _is_hidden(name)]
-    placed = _shallowest([(name, place) for name in visible if (place := _place(name, labels))])
+    placed = _shallowest(where, [(name, place) for name in visible if (place := _place(name, labels))])
     if not placed:
         raise DataError(f"{where} has another layout: found {_seen(visible)}; {expected(labels)}.")
     pictures = {name: place for name, place in placed if PurePosixPath(name).suffix.lower() in SUFFIXES}
@@ -113,11 +113,13 @@ def _place(name: str, labels: Labels) -> Place | None:
     return Place("/".join(above), split, labels.number(folder))
 
 
-def _shallowest(placed: list[tuple[str, Place]]) -> list[tuple[str, Place]]:
-    """Drop copies of the tree that lie deeper, as the public zip of the Kermany set has them."""
-    prefixes = {place.prefix for _, place in placed}
-    keep = min(prefixes, key=lambda prefix: (prefix.count("/") + bool(prefix), prefix), default="")
-    return [row for row in placed if row[1].prefix == keep]
+def _shallowest(where: str, placed: list[tuple[str, Place]]) -> list[tuple[str, Place]]:
+    """Drop copies of the tree that lie deeper, as the public zip of the Kermany set has them; several side by side are an error."""
+    depths = {place.prefix: place.prefix.count("/") + bool(place.prefix) for _, place in placed}
+    top = sorted(prefix for prefix, depth in depths.items() if depth == min(depths.values()))
+    if len(top) > 1:
+        raise DataError(f"{where} holds several sets side by side: {', '.join(top[:5])}; give one of them.")
+    return [row for row in placed if row[1].prefix in top]
 
 
 def _is_hidden(name: str) -> bool:
