@@ -76,6 +76,14 @@ def test_a_moved_threshold_shows() -> None:
     assert (row.lost_positives, row.verdict) == (1, "fail")
 
 
+def test_calling_every_film_positive_does_not_pass() -> None:
+    labels = [0, 1] * 20
+    good, blind = np.array(labels) * 0.8 + np.tile([0.05, 0.1, 0.15, 0.0], 10), np.full(40, 0.9)
+    row = compare(Scores("dense", good, 0.5), Scores("all positive", blind, 0.5), films(labels), ValidateSpec())
+    assert (row.lost_positives, row.verdict) == (0, "fail")
+    assert "no longer tells the classes apart" in row.reason["verdict"]
+
+
 def test_no_positive_film_is_an_error() -> None:
     with pytest.raises(DataError, match="There is no positive film"):
         compare(scores(0.1), scores(0.2), films([0]), ValidateSpec())

@@ -72,6 +72,9 @@ def drift(
     report = room.summarise(reference.name, films, tuple(rows), source.synthetic)
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))
+        for row in report.rows:
+            if "verdict" in row.reason:
+                click.echo(f"{row.artifact}: {row.reason['verdict']}.")
     write_json(report, json_file)
     if report.verdict == "fail":
         ctx.exit(GATE_FAILED)

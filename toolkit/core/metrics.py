@@ -11,6 +11,8 @@ Interval = tuple[float, float]
 FloatArray = NDArray[np.floating]
 LabelArray = NDArray[np.integer]
 
+CHANCE = 0.5
+
 NO_POSITIVES = "there is no positive film"
 NO_NEGATIVES = "there is no negative film"
 NO_CALLS = "no film was called positive"
@@ -81,6 +83,11 @@ def roc_auc(labels: LabelArray, scores: FloatArray) -> float | None:
     """
     above = placements(labels, scores)
     return None if above is None else float(above[0].mean())
+
+
+def above_chance(area: float | None, bounds: Interval | None) -> bool:
+    """True when an AUC's interval stays above .5; without an interval (no spread in the scores) the area itself decides."""
+    return (bounds[0] if bounds else area or 0) > CHANCE
 
 
 def placements(labels: LabelArray, scores: FloatArray) -> tuple[FloatArray, FloatArray] | None:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from toolkit.core.codec import Frozen
-from toolkit.core.metrics import Confusion, Interval
+from toolkit.core.metrics import Confusion, Interval, above_chance
 
 Verdict = Literal["pass", "fail"]
 Mode = Literal["observed", "proven"]
-CHANCE = 0.5
 
 
 class Evaluation(Frozen, frozen=True, kw_only=True):
@@ -35,8 +34,7 @@ class Evaluation(Frozen, frozen=True, kw_only=True):
     @property
     def tells_apart(self) -> bool:
         """False when the interval of the AUC reaches down to .5: then a loss against this model means nothing."""
-        bounds = self.ci95.get("roc_auc")
-        return bounds[0] > CHANCE if bounds else (self.roc_auc or 0) > CHANCE
+        return above_chance(self.roc_auc, self.ci95.get("roc_auc"))
 
 
 class Flip(Frozen, frozen=True, kw_only=True):

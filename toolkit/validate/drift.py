@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
-from toolkit.core.metrics import Confusion, roc_auc
+from toolkit.core.metrics import Confusion, above_chance, roc_auc
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.recipe import ValidateSpec
 from toolkit.core.reports import DriftReport, DriftRow, Flip, Verdict
 from toolkit.data.films import Films
 from toolkit.errors import BundleError, DataError
-from toolkit.validate.intervals import mcnemar, upper_bound
+from toolkit.validate.intervals import auc_interval, mcnemar, upper_bound
+
+BLIND = "it no longer tells the classes apart: the interval of its AUC reaches .5"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def compare(reference: Scores, artifact: Scores, films: Films, spec: ValidateSpe
     """One row of the drift report; raises DataError without a positive film.
 
     `recall_loss_upper95_pt` bounds the share of positives that are lost (Clopper-Pearson on the lost ones alone): a gained
-    positive is another patient and is not set off against a lost one, so the bound is on the safe side.
+    positive is another patient and is not set off against a lost one, so the bound is on the safe side. An artifact that calls
+    every film positive loses no recall; it fails all the same when the reference tells the classes apart and it does not.
     """
     sick = films.labels == 1
     if not sick.any():
@@ -56,7 +59,9 @@ def compare(reference: Scores, artifact: Scores, films: Films, spec: ValidateSpe
     right_before, right_after = reference.called == sick, artifact.called == sick
     loss = _points(rates_before["recall"], rates_after["recall"])
     bound = 100 * upper_bound(int(lost.sum()), int(sick.sum()))
-    judged = loss if spec.mode == "observed" else bound
+    if blind := _tells_apart(reference, films) and not _tells_apart(artifact, films):
+        reason["verdict"] = BLIND
+    held = (loss or 0) if spec.mode == "observed" else bound
     return DriftRow(
         artifact=artifact.name,
         recall=rates_after["recall"],
@@ -73,7 +78,7 @@ def compare(reference: Scores, artifact: Scores, films: Films, spec: ValidateSpe
         subgroups=_subgroups(films, lost, gained),
         limit_pt=spec.max_recall_loss_pt,
         mode=spec.mode,
-        verdict="pass" if judged is not None and judged <= spec.max_recall_loss_pt + 1e-9 else "fail",
+        verdict="pass" if held <= spec.max_recall_loss_pt + 1e-9 and not blind else "fail",
         reason=reason,
     )
 
@@ -119,6 +124,10 @@ def read_reference(bundle: Bundle, films: Films) -> tuple[Scores, Films]:
 
 def _parse_scores(text: str) -> dict[str, float]:
     return {row["sha256"]: float(row["score"]) for row in csv.DictReader(io.StringIO(text))}
+
+
+def _tells_apart(model: Scores, films: Films) -> bool:
+    return above_chance(roc_auc(films.labels, model.probability), auc_interval(films.labels, model.probability))
 
 
 def _flip(films: Films, reference: Scores, artifact: Scores, row: int) -> Flip:
