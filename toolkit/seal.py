@@ -50,6 +50,8 @@ def _judged_manifest(run: Run) -> Manifest:
     )
     return msgspec.structs.replace(
         exported,
+        name=run.recipe.name,
+        attribution=run.recipe.attribution,
         artifacts=tuple(artifacts),
         recommended=fastest_first(drift, latency),
         measured_on=latency.host.processor,

@@ -97,7 +97,6 @@ def export(run: Run) -> None:
             preprocessing=checkpoint.preprocessing,
             artifacts=tuple(artifacts),
             provenance=_provenance(run, "export", checkpoint.weights_sha256),
-            attribution=run.recipe.attribution,
         ),
     )
 

@@ -179,7 +179,7 @@ def changed_digests(path: Path, override: str) -> list[str]:
         ("train.epochs=4", ["train", "prune", "quantize", "export", "validate", "benchmark"]),
         ("prune.sparsity=0.1", ["prune", "quantize", "export", "validate", "benchmark"]),
         ("quantize.method=entropy", ["quantize", "export", "validate", "benchmark"]),
-        ("export.opset=19", ["export", "validate", "benchmark"]),
+        ("export.opset=19", ["quantize", "export", "validate", "benchmark"]),
         ("validate.mode=proven", ["validate", "benchmark"]),
         ("benchmark.runs=5", ["benchmark"]),
         ("seed=2", list(STAGES)),

@@ -132,9 +132,13 @@ class Recipe(Frozen, frozen=True, kw_only=True):
     benchmark: BenchmarkSpec = BenchmarkSpec()
 
     def sha256_through(self, stage: str) -> str:
-        """Digest of all that a stage's result depends on: the common values and the Specs of the stages up to it."""
+        """Digest of all that a stage's result depends on: the common values and the Specs of the stages up to it.
+
+        `quantize` looks one ahead: `export` names the opset and the artifacts that need an int8 graph.
+        """
         common = (self.seed, self.labels, self.preprocessing, self.data)
-        return sha256_of_bytes(encode_json((common, [getattr(self, name) for name in STAGES[: STAGES.index(stage) + 1]])))
+        last = STAGES.index("export" if stage == "quantize" else stage)
+        return sha256_of_bytes(encode_json((common, [getattr(self, name) for name in STAGES[: last + 1]])))
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
