@@ -53,7 +53,7 @@ def check(ctx: click.Context, path: Path, json_file: str | None) -> None:
 @click.option("--train", "train_patients", type=click.IntRange(1), default=520, show_default=True, help="Patients of train.")
 @click.option("--test", "test_patients", type=click.IntRange(1), default=170, show_default=True, help="Patients of test.")
 @click.option("--size", "size_px", type=click.IntRange(64, 2048), default=224, show_default=True, help="Edge of a film in pixels.")
-@click.option("--seed", default=7, show_default=True, help="Equal seeds draw equal films.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Equal seeds draw equal films.")
 def phantom(folder: Path, train_patients: int, test_patients: int, size_px: int, seed: int) -> None:
     """Draw synthetic chest films in the Kermany layout into DIR, which must not exist yet.
 

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,6 +73,7 @@ def run(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     _show_progress()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata; a picture that cannot be read is named all the same
     try:
         cli.main([word for word in words if word != "--debug"], prog_name="cxr-edge")
     except CxrEdgeError as error:
