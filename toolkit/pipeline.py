@@ -2,8 +2,9 @@
 
     RUN/train  RUN/prune  RUN/quantize  RUN/export  RUN/validate  RUN/benchmark  ->  RUN/bundle, report.json, report.html
 
-A mark holds the digest of everything that the stage depends on. A killed stage has none: it resumes (train, prune) or
-starts again. A mark that does not fit is never overwritten unless asked: hours of training are not lost to a typing error.
+A mark holds the digest of everything that the stage depends on, and whether it is done. A killed stage is not: it resumes
+(train, prune) or starts again. A mark that does not fit is never overwritten unless asked: hours of training are not lost
+to a typing error.
 """
 
 from __future__ import annotations
