@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import results
 from tests.conftest import ROOT
 from toolkit.cli.main import VERBS
 from toolkit.core.bundle import MANIFEST, Bundle
 from toolkit.core.recipe import read_recipe
+from toolkit.models.registry import MODELS
 from toolkit.report.render import with_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +40,7 @@ def test_the_plan_draws_every_room() -> None:
     assert drawn - {"__init__"} == rooms
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_valid_and_named_as_its_file(recipe: Path) -> None:
     assert read_recipe(recipe).name == recipe.stem
 
@@ -67,3 +69,14 @@ def test_recipes_say_nothing_twice() -> None:
         text = recipe.read_text(encoding="utf-8")
         keys = re.findall(r"^(\w+):", text, re.MULTILINE)
         assert len(keys) == len(set(keys)) == len(yaml.safe_load(text))
+
+
+def test_the_tables_of_the_results_are_those_of_the_recorded_evaluations() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert results.page(text) == text
+
+
+def test_every_recipe_of_a_report_has_its_row_in_the_results() -> None:
+    rows = yaml.safe_load((ROOT / "docs" / "results" / "models.yaml").read_text(encoding="utf-8"))
+    assert {row["faithful"] for row in rows if "faithful" in row} == {path.stem for path in (ROOT / "recipes" / "reports").glob("*.yaml")}
+    assert {row["model"] for row in rows} == set(MODELS)

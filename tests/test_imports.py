@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "toolkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
-WIRING = {"pipeline", "stages", "seal"}  # the top of the package: knows every room
+WIRING = {"pipeline", "stages", "seal", "examine"}  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
 # What each room may import, besides itself, `core` and `errors`.
 ROOMS: dict[str, set[str]] = {
@@ -40,13 +40,17 @@ HOMES = {
     "onnxruntime": {"infer/on_onnxruntime.py", "quantize/for_onnxruntime.py"},
     "openvino": {"infer/on_openvino.py", "quantize/for_openvino.py"},
     "nncf": {"quantize/for_openvino.py"},
-    "onnx": {"quantize/lower.py", "export/to_onnx.py"},
+    "onnx": {"quantize/lower.py", "quantize/for_onnxruntime.py", "export/to_onnx.py"},
     "pytorch_lightning": {"train"},
-    "safetensors": {"train/checkpoint.py"},
+    "safetensors": {"train/checkpoint.py", "train/weights.py"},
+    "torchvision": {"models"},
+    "timm": {"models/published.py"},
+    "captum": {"train/explain.py"},
+    "sklearn": {"train/folds.py", "validate/curves.py", "data/shortcuts.py"},
     "matplotlib": {"report/plots.py"},
     "jinja2": {"report/render.py"},
     "scipy": {"validate/intervals.py", "core/operating.py"},
-    "torch": {"models", "train", "prune", "quantize/lower.py", "data/loader.py"},
+    "torch": {"models", "train", "prune", "quantize/lower.py", "data/loader.py", "examine.py"},
 }
 TORCH_FREE = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

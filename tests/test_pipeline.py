@@ -12,15 +12,26 @@ import sys
 import termios
 import time
 from pathlib import Path
+from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TINY, call_cli
+from toolkit import stages
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
 from toolkit.core.files import sha256_of
-from toolkit.core.reports import RunReport
-from toolkit.pipeline import Mark
+from toolkit.core.recipe import STAGES, Recipe, read_recipe
+from toolkit.core.reports import CrossValidation, RunReport
+from toolkit.data.films import prepare_films
+from toolkit.data.shortcuts import contradiction
+from toolkit.data.splits import split_by_patient
+from toolkit.errors import StageError
+from toolkit.pipeline import Mark, Run, run_stages
+from toolkit.seal import seal
+from toolkit.train.augment import changed_once
+from toolkit.train.run import Task
 
 OVERRIDES = [word for value in TINY for word in ("--set", value)]
 DEMO = ROOT / "recipes" / "demo.yaml"
@@ -118,6 +129,126 @@ def read_terminal(terminal: int) -> str:
             shown += piece
     os.close(terminal)
     return shown.decode()
+
+
+def tiny(*overrides: str) -> Recipe:
+    return read_recipe(DEMO, (*TINY, *overrides))
+
+
+def keys(recipe: Recipe, films: Path, out: Path) -> dict[str, str]:
+    """The key of every stage, as a new process would find it."""
+    run = Run(recipe, films, out)
+    return {stage: run.key(stage) for stage in STAGES}
+
+
+def test_other_first_weights_change_the_key_of_every_stage(phantoms: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    recipe = tiny(f"train.weights={weights}")
+    weights.write_bytes(b"first")
+    first = keys(recipe, phantoms, tmp_path)
+    assert keys(recipe, phantoms, tmp_path) == first
+    weights.write_bytes(b"other")
+    assert all(key != first[stage] for stage, key in keys(recipe, phantoms, tmp_path).items())
+    weights.write_bytes(b"first")
+    assert keys(recipe, phantoms, tmp_path) == first
+
+
+def test_another_teacher_changes_the_key_of_every_stage(finished_run: Path, phantoms: Path, tmp_path: Path) -> None:
+    described = tmp_path / "teacher" / "checkpoint.json"
+    described.parent.mkdir()
+    described.write_bytes((finished_run / "train" / "checkpoint.json").read_bytes())
+    recipe = tiny(f"train.distill={{teacher: {described.parent}}}")
+    first = keys(recipe, phantoms, tmp_path)
+    described.write_text(described.read_text().replace('"epochs": ', '"epochs": 1'))
+    assert all(key != first[stage] for stage, key in keys(recipe, phantoms, tmp_path).items())
+
+
+@pytest.mark.parametrize(
+    ("override", "file"),
+    [("train.weights={}/none.pt", "none.pt"), ("train.distill={{teacher: {}/none}}", "none/checkpoint.json")],
+)
+def test_weights_that_are_missing_are_one_sentence(
+    override: str, file: str, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = [*OVERRIDES, "--set", override.format(tmp_path)]
+    assert call_cli("train", DEMO, "--data", phantoms, "--out", tmp_path / "run", *changed) == 2
+    error = capsys.readouterr().err
+    assert f"No {tmp_path / file}, which the recipe's section 'train' names; set train.weights or train.distill to its place." in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run" / "train").exists()
+
+
+def test_weights_that_changed_under_a_finished_stage_are_not_passed_over(phantoms: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"first")
+    run = Run(tiny(f"train.weights={weights}"), phantoms, tmp_path / "run")
+    run.begin("train")
+    run.mark("train", done=True)
+    assert run.is_done("train")
+    weights.write_bytes(b"other")
+    again = Run(run.recipe, phantoms, tmp_path / "run")
+    assert not again.is_done("train")
+    with pytest.raises(StageError, match="was made with another recipe or other films"):
+        again.begin("train")
+
+
+def test_folds_reach_the_report_and_its_page(copy_of_run: Path, tmp_path: Path) -> None:
+    (films,) = copy_of_run.glob("phantoms-*")
+    run = Run(tiny("train.folds=2", "train.epochs=1"), films, tmp_path / "folded")
+    run_stages(run, "train", "train")
+    assert (run.folder("train") / "checkpoint.json").is_file()  # the training proper follows
+    found = read_json(run.folder("train") / "folds.json", CrossValidation)
+    assert len(found.folds) == 2
+    assert sum(fold.films for fold in found.folds) == len(run.splits.train) + len(run.splits.holdout)
+    for name in ("accuracy", "recall", "specificity", "roc_auc"):
+        values = [getattr(fold, name) for fold in found.folds]
+        assert (getattr(found, name).mean, getattr(found, name).deviation) == pytest.approx((fmean(values), stdev(values))), name
+    assert not list(run.folder("train").rglob("*.ckpt"))
+
+    (copy_of_run / "train" / "folds.json").write_bytes((run.folder("train") / "folds.json").read_bytes())
+    seal(Run(tiny(), None, copy_of_run))
+    assert read_json(copy_of_run / "report.json", RunReport).cross_validation == found
+    page = (copy_of_run / "report.html").read_text()
+    assert "2 folds by patient, called at .5" in page
+    for name in ("accuracy", "recall", "specificity", "roc_auc"):
+        spread = getattr(found, name)
+        assert f"<tr><td>{name}</td><td>{spread.mean:.3f}</td><td>{spread.deviation:.3f}</td></tr>" in page
+
+
+def test_a_run_without_folds_reports_none(finished_run: Path) -> None:
+    assert read_json(finished_run / "report.json", RunReport).cross_validation is None
+    assert "folds by patient" not in (finished_run / "report.html").read_text()
+
+
+def test_held_out_films_alone_are_shifted(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tiny("data.holdout_augment={brightness: 0.3, erase: 0.9}"), phantoms, tmp_path / "run")
+    given: list[Task] = []
+    monkeypatch.setattr(stages, "train_network", lambda spec, task, folder: given.append(task))
+    run_stages(run, "train", "train")
+    (task,) = given
+    plain = {
+        name: prepare_films(run.source, getattr(run.splits, name), run.recipe.preprocessing, "read")
+        for name in ("train", "holdout", "test")
+    }
+    assert np.array_equal(task.train.images, plain["train"].images)
+    assert task.holdout.cases == plain["holdout"].cases
+    assert task.holdout.labels.tolist() == plain["holdout"].labels.tolist()
+    assert (task.holdout.images != plain["holdout"].images).any((1, 2, 3)).mean() > 0.8  # nearly every film
+    assert np.array_equal(task.holdout.images, changed_once(plain["holdout"], run.recipe.data.holdout_augment).images)
+    for split, films in plain.items():  # what lies in RUN/films, and what is judged, is as it was
+        assert np.array_equal(run.films(split).images, films.images)
+
+
+def test_films_are_held_out_by_what_contradicts_their_label(phantoms: Path, tmp_path: Path) -> None:
+    run = Run(tiny("data.holdout_rule=conflict", "data.holdout=0.3"), phantoms, tmp_path / "run")
+    pool = run.source.of("train", "val")
+    against = contradiction(prepare_films(run.source, pool, run.recipe.preprocessing, "read"), seed=0)
+    expected = split_by_patient(
+        run.source, run.recipe.data, run.recipe.seed, dict(zip([case.name for case in pool], against.tolist(), strict=True))
+    )
+    assert run.splits == expected
+    held = np.isin([case.name for case in pool], [case.name for case in run.splits.holdout])
+    assert against[held].mean() > against[~held].mean()
 
 
 # A file of the stage that shows that it is well under way.

@@ -12,7 +12,7 @@
     `-- VerificationError           1   what was promised does not hold
         |-- BundleError             1   digest, schema, missing file
         |-- ParityError             1   an artifact disagrees with the model that it came from
-        |-- TrainingError           1   the loss is not a number
+        |-- TrainingError           1   the loss is not a number; the memory does not suffice
         `-- GateError               1   no artifact passed its recall gate
 
 A message says what was found, what was expected and what to do, in one sentence or two.
@@ -77,7 +77,9 @@ class ParityError(VerificationError):
 
 
 class TrainingError(VerificationError):
-    """Training broke down: the loss is not a number."""
+    """Training broke down: the loss is not a number, or the memory does not suffice."""
+
+    epoch = 0  # the last good one, whose weights the network holds
 
 
 class GateError(VerificationError):

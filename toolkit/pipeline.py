@@ -9,25 +9,30 @@ to a typing error.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 from toolkit.core.codec import Frozen, encode_json, read_json
-from toolkit.core.files import sha256_of_bytes, storage_errors, write_atomically
+from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.recipe import STAGES, Recipe
 from toolkit.data.cases import Case, Source
-from toolkit.data.films import Films, prepare_films, refuse_unusable
+from toolkit.data.films import Films
 from toolkit.data.phantom import write_phantoms
+from toolkit.data.shortcuts import contradiction
 from toolkit.data.sources import read_source
 from toolkit.data.splits import Splits, split_by_patient
+from toolkit.data.store import stored_films
 from toolkit.errors import DataError, MissingDependencyError, StageError
 
 LOG = logging.getLogger(__name__)
 MARK = "stage.json"
+FILMS = "films"
+TEACHER = "checkpoint.json"
 WORKSHOP = ("torch", "workshop", "Making a model")
 
 
@@ -63,13 +68,20 @@ class Run:
     @cached_property
     def splits(self) -> Splits:
         """Train, held-out and test films."""
-        return split_by_patient(self.source, self.recipe.data.holdout, self.recipe.seed)
+        spec = self.recipe.data
+        return split_by_patient(self.source, spec, self.recipe.seed, self._contradiction() if spec.holdout_rule == "conflict" else None)
+
+    def _contradiction(self) -> dict[str, float]:
+        """By film: how much trivial statistics speak against its label. A property of the films: no seed of the recipe enters."""
+        pool = self.source.of("train", "val")
+        films = stored_films(self.source, pool, self.recipe.preprocessing, self.out / FILMS, "read films")
+        return dict(zip([case.name for case in pool], contradiction(films, seed=0).tolist(), strict=True))
 
     def films(self, split: str) -> Films:
-        """Prepared films of 'train', 'holdout' or 'test'; raises DataError when one cannot be used."""
+        """Prepared films of 'train', 'holdout' or 'test', from RUN/films; raises DataError when one cannot be used."""
         if split not in self._films:
             cases: tuple[Case, ...] = getattr(self.splits, split)
-            self._films[split] = refuse_unusable(prepare_films(self.source, cases, self.recipe.preprocessing, f"read {split}"))
+            self._films[split] = stored_films(self.source, cases, self.recipe.preprocessing, self.out / FILMS, f"read {split}")
         return self._films[split]
 
     def folder(self, stage: str) -> Path:
@@ -77,8 +89,19 @@ class Run:
         return self.out / stage
 
     def key(self, stage: str) -> str:
-        """Digest of recipe and data as far as the stage depends on them."""
-        return sha256_of_bytes(f"{self.recipe.sha256_through(stage)} {self.source.sha256()}".encode())
+        """Digest of recipe, data and the files that the recipe names, as far as the stage depends on them."""
+        return sha256_of_bytes(f"{self.recipe.sha256_through(stage)} {self.source.sha256()}{self._given}".encode())
+
+    @cached_property
+    def _given(self) -> str:
+        """Digests of the weights and of the teacher that training begins with; raises StageError when one is missing."""
+        spec = self.recipe.train
+        files = [Path(spec.weights)] if spec.weights not in ("random", "imagenet") else []
+        files += [Path(spec.distill.teacher) / TEACHER] if spec.distill else []
+        for file in files:
+            if not file.is_file():
+                raise StageError(f"No {file}, which the recipe's section 'train' names; set train.weights or train.distill to its place.")
+        return "".join(f" {sha256_of(file)}" for file in files)
 
     def is_done(self, stage: str) -> bool:
         """True when the stage's results lie here and belong to this recipe and these films."""
@@ -87,8 +110,8 @@ class Run:
 
     def begin(self, stage: str) -> None:
         """Make the stage's folder ready; raises StageError when it holds results of another recipe or other films."""
-        mark, folder = self._mark(stage), self.folder(stage)
-        if mark is not None and mark.key != self.key(stage):
+        key, mark, folder = self.key(stage), self._mark(stage), self.folder(stage)
+        if mark is not None and mark.key != key:
             raise StageError(
                 f"{folder} was made with another recipe or other films; "
                 f"choose another --out, or add --redo {stage} to make it and all that follows anew."
@@ -118,7 +141,7 @@ def run_stages(run: Run, first: str, last: str) -> None:
 
     Raises StageError when the stage before `first` is not done, MissingDependencyError without the workshop.
     """
-    work = _stage_table()
+    work = workshop("stages")
     start = STAGES.index(first)
     for before in STAGES[:start]:
         if not run.is_done(before):
@@ -133,15 +156,17 @@ def run_stages(run: Run, first: str, last: str) -> None:
         run.begin(stage)
         started = time.monotonic()
         LOG.info("%s ...", stage)
-        work[stage](run)
+        getattr(work, stage)(run)
         run.mark(stage, done=True)
         LOG.info("%s: done in %.0f s", stage, time.monotonic() - started)
 
 
-def _stage_table() -> dict[str, Callable[[Run], None]]:
-    """The workshop is imported here and not before: the clinic's verbs never need it."""
+def workshop(name: str) -> ModuleType:
+    """The top-level module `name`, which needs the workshop; imported here and not before: the clinic's verbs never need it.
+
+    Raises MissingDependencyError when a package of the workshop is not installed.
+    """
     try:
-        from toolkit import stages
+        return importlib.import_module(f"toolkit.{name}")
     except ImportError as cause:
         raise MissingDependencyError(cause.name or WORKSHOP[0], *WORKSHOP[1:]) from cause
-    return {stage: getattr(stages, stage) for stage in STAGES}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from toolkit.benchmark.host import installed
@@ -14,7 +14,7 @@ from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
 from toolkit.core.bundle import REFERENCE_SCORES, SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import storage_errors, write_atomically
-from toolkit.core.reports import DriftReport, Evaluation, LatencyReport
+from toolkit.core.reports import CrossValidation, DriftReport, Evaluation, LatencyReport
 from toolkit.core.target import Target
 from toolkit.data.films import Films
 from toolkit.export import to_onnx, to_openvino
@@ -25,8 +25,10 @@ from toolkit.prune.magnitude import prune as prune_network
 from toolkit.quantize import for_onnxruntime, for_openvino
 from toolkit.quantize.calibration import calibration_images
 from toolkit.quantize.lower import lower
+from toolkit.train.augment import changed_once
 from toolkit.train.checkpoint import has_checkpoint, load_checkpoint
-from toolkit.train.fit import HISTORY, forget_progress
+from toolkit.train.fit import forget_progress, read_history
+from toolkit.train.folds import FOLDS, cross_validate
 from toolkit.train.run import Task
 from toolkit.train.run import train as train_network
 from toolkit.train.score import score
@@ -41,10 +43,13 @@ DRIFT, LATENCY, EVALUATIONS, DENSE = "drift.json", "latency.json", "evaluations.
 
 
 def train(run: Run) -> None:
-    """Train the dense network."""
-    folder = run.folder("train")
+    """Cross-validate where the recipe asks for it, and train the dense network."""
+    folder, spec = run.folder("train"), run.recipe.train
+    if spec.folds is not None and not (folder / FOLDS).is_file():
+        unshifted = replace(_task(run, "train", None), holdout=run.films("holdout"))
+        cross_validate(spec, unshifted, folder)
     if not has_checkpoint(folder):
-        train_network(run.recipe.train, _task(run, "train", None), folder)
+        train_network(spec, _task(run, "train", None), folder)
     forget_progress(folder)
 
 
@@ -78,7 +83,7 @@ def export(run: Run) -> None:
     """Write each artifact's files, hold it against torch on held-out films, choose its operating point, write the manifest."""
     folder, spec = run.folder("export"), run.recipe.export
     checkpoint, network = load_checkpoint(run.folder("prune"))
-    holdout = run.films("holdout")
+    holdout = _holdout(run)
     films = parity.with_edge_cases(holdout.images[: spec.parity_films], run.recipe.seed)
     expected = score(network, films, run.recipe.preprocessing)
     artifacts = []
@@ -127,13 +132,15 @@ def benchmark(run: Run) -> None:
     write_atomically(run.folder("benchmark") / LATENCY, encode_json(report))
 
 
-def read_history(run: Run) -> dict[str, tuple[dict[str, float], ...]]:
+def read_histories(run: Run) -> dict[str, tuple[dict[str, float], ...]]:
     """The training curves of each stage that trained."""
-    found = {}
-    for stage in ("train", "prune"):
-        with (run.folder(stage) / HISTORY).open(encoding="ascii") as stream:
-            found[stage] = tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(stream))
-    return found
+    return {stage: read_history(run.folder(stage)) for stage in ("train", "prune")}
+
+
+def read_folds(run: Run) -> CrossValidation | None:
+    """What the cross-validation left, where the recipe asked for one."""
+    file = run.folder("train") / FOLDS
+    return read_json(file, CrossValidation) if file.is_file() else None
 
 
 def read_results(run: Run) -> tuple[Evaluation, tuple[Evaluation, ...], DriftReport, LatencyReport]:
@@ -158,12 +165,17 @@ def _task(run: Run, stage: str, parent: str | None) -> Task:
     recipe = run.recipe
     return Task(
         train=run.films("train"),
-        holdout=run.films("holdout"),
+        holdout=_holdout(run),
         preprocessing=recipe.preprocessing,
         labels=recipe.labels,
         seed=recipe.seed,
         provenance=_provenance(run, stage, parent),
     )
+
+
+def _holdout(run: Run) -> Films:
+    """The held-out films, shifted as the recipe says."""
+    return changed_once(run.films("holdout"), run.recipe.data.holdout_augment)
 
 
 def _provenance(run: Run, stage: str, parent: str | None) -> Provenance:
@@ -199,7 +211,7 @@ def _export_one(run: Run, target: Target, films: Pixels, expected: parity.Logits
     session = runtime(target.backend).load([folder / name for name in names])
     checked = parity.compare(expected, session_logits(session, films, f"{target.name} on parity films"), checkpoint.operating)
     parity.refuse_departure(target.name, target.precision, checked, spec)
-    holdout = run.films("holdout")
+    holdout = _holdout(run)
     logits = session_logits(session, holdout.images, f"{target.name} on held-out films")
     return Artifact(
         name=target.name,

@@ -197,7 +197,7 @@ WRONG = {
     "out of range": (["train", DEMO, "--out", "r", "--set", "prune.sparsity=1.5"], "'prune.sparsity': Expected `float` < 1.0"),
     "unknown model": (
         ["train", DEMO, "--out", "r", "--set", "train.model=resnet", *[w for v in TINY for w in ("--set", v)]],
-        "Unknown model 'resnet'; known models: szanet",
+        "Unknown model 'resnet'; known models: banjo_cnn",
     ),
     "unknown artifact": (
         ["compress", DEMO, "--out", "r", "--set", "export.artifacts=[fast]"],

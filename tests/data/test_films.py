@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import pytest
 from PIL import Image
 
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.data.cases import Source
-from toolkit.data.films import Films, prepare_films, refuse_unusable
+from toolkit.data import films as films_file
+from toolkit.data.cases import Case, Source
+from toolkit.data.films import Films, labels_of, prepare_films, refuse_unusable
 from toolkit.data.sources import read_source
 from toolkit.errors import DataError
+from toolkit.imaging.decode import Pixels
 
 SMALL = Preprocessing(size_px=16)
 
@@ -64,12 +68,11 @@ def test_an_unusable_film_is_left_out_and_listed(damaged: Source) -> None:
 
 def test_unusable_films_are_refused_by_name(damaged: Source) -> None:
     with pytest.raises(DataError, match=r"2 films cannot be used: test/PNEUMONIA/person3_bacteria_4\.png is not a picture.*data check"):
-        refuse_unusable(prepared(damaged))
+        refuse_unusable(prepared(damaged).unusable)
 
 
 def test_usable_films_pass(small: Path) -> None:
-    films = prepared(read_source(small))
-    assert refuse_unusable(films) is films
+    refuse_unusable(prepared(read_source(small)).unusable)
 
 
 def test_a_long_list_of_unusable_films_is_shortened(write_films: Callable[..., Path]) -> None:
@@ -77,7 +80,7 @@ def test_a_long_list_of_unusable_films_is_shortened(write_films: Callable[..., P
     for path in (folder / "NORMAL").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="7 films cannot be used: ") as caught:
-        refuse_unusable(prepared(read_source(folder)))
+        refuse_unusable(prepared(read_source(folder)).unusable)
     assert str(caught.value).count("is empty") == 5
 
 
@@ -92,3 +95,45 @@ def test_some_films_are_taken_in_the_given_order(small: Path) -> None:
     assert [case.name for case in taken.cases] == [films.cases[index].name for index in (5, 0, 5)]
     assert np.array_equal(taken.images, films.images[[5, 0, 5]])
     assert taken.labels.tolist() == [films.labels[index] for index in (5, 0, 5)]
+
+
+class Counting:
+    """A source of flat grey films (each its own level) that counts how far it is ahead of the consumer."""
+
+    def __init__(self, count: int) -> None:
+        self.cases = tuple(Case(str(level), "train", level % 2, str(level), "unknown", str(level)) for level in range(count))
+        self.source = Source("memory", self.cases, self.raw)
+        self.lock = threading.Lock()
+        self.started = self.delivered = self.furthest_ahead = 0
+
+    def raw(self, name: str) -> Pixels:
+        with self.lock:
+            self.started += 1
+            self.furthest_ahead = max(self.furthest_ahead, self.started - self.delivered)
+        time.sleep(0.002 * (int(name) % 3))  # films are not finished in their order
+        return np.full((20, 20), int(name), np.uint8)
+
+
+def test_films_are_made_a_few_ahead_of_the_consumer_and_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films_file, "AHEAD", 5)
+    counting, levels = Counting(40), []
+    for result in films_file.prepared(counting.source, counting.cases, SMALL, "decode"):
+        counting.delivered += 1
+        levels.append(int(result[0, 0]))  # type: ignore[index, call-overload]
+        time.sleep(0.003)  # a slow consumer: without the limit all forty would be finished soon
+    assert levels == list(range(40))
+    assert 2 <= counting.furthest_ahead <= 5
+
+
+def test_a_consumer_that_stops_early_leaves_the_rest_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films_file, "AHEAD", 5)
+    counting = Counting(40)
+    made = films_file.prepared(counting.source, counting.cases, SMALL, "decode")
+    next(made)
+    made.close()
+    assert counting.started <= 6
+
+
+def test_labels_are_those_of_the_cases() -> None:
+    labels = labels_of(Counting(5).cases)
+    assert (labels.tolist(), labels.dtype) == ([0, 1, 0, 1, 0], np.int64)

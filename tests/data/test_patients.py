@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import needs_kermany
 from toolkit.data.cases import Source
-from toolkit.data.patients import patient_of
+from toolkit.data.patients import patient_number, patient_of
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,17 @@ def test_films_of_two_patients(first: str, second: str) -> None:
 def test_a_name_of_another_form_is_a_patient_of_its_own(name: str) -> None:
     assert patient_of(name).group == "unknown"
     assert patient_of(name).key != patient_of(f"other-{name}").key
+
+
+def test_patients_of_a_list_are_sorted_by_their_number() -> None:
+    keys = ["virus/100", "virus/9", "virus/20", "virus/1000", "virus/0"]
+    assert sorted(keys, key=patient_number) == ["virus/0", "virus/9", "virus/20", "virus/100", "virus/1000"]
+
+
+def test_patients_without_a_number_come_last_and_by_name() -> None:
+    names = ["b.png", "person7_virus_1.jpeg", "a.png", "person30_virus_1.jpeg"]
+    keys = sorted((patient_of(name).key for name in names), key=patient_number)
+    assert keys == ["virus/7", "virus/30", "unknown/a.png", "unknown/b.png"]
 
 
 @needs_kermany

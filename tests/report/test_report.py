@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
-from toolkit.core.reports import RunReport
+from toolkit.core.labels import Labels
+from toolkit.core.metrics import Confusion, Curves
+from toolkit.core.reports import Evaluation, RunReport
+from toolkit.report import plots
+from toolkit.report.render import render_explanation
 
 
 class Links(HTMLParser):
@@ -55,3 +65,111 @@ def test_the_card_warns_and_states_the_figures(finished_run: Path) -> None:
     for artifact in manifest.artifacts:
         assert artifact.metrics is not None
         assert f"| {artifact.name} | {artifact.metrics.accuracy:.3f}" in card
+
+
+def evaluation(synthetic: bool = False) -> Evaluation:
+    """Ten films of which none was called: no precision, and everything else."""
+    return Evaluation(
+        artifact="szanet (torch)",
+        n=10,
+        threshold=0.8125,
+        accuracy=0.6,
+        recall=0.0,
+        specificity=1.0,
+        precision=None,
+        f1=0.0,
+        balanced_accuracy=0.5,
+        roc_auc=0.875,
+        confusion=Confusion(tp=0, fp=0, tn=6, fn=4),
+        ci95={"accuracy": (0.3125, 0.832), "roc_auc": None},
+        reason={"precision": "no film was called positive"},
+        synthetic=synthetic,
+        at_half={"accuracy": 0.7, "recall": 0.25, "precision": None},
+    )
+
+
+PNG = b"\x89PNG\r\n\x1a\n a film"
+
+
+def words(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("</style>")[2]))
+
+
+def test_an_explanation_states_each_metric_at_both_thresholds() -> None:
+    shown = words(render_explanation(evaluation(), "szanet on 10 films", {}, {}))
+    assert "called at a threshold of 0.812; beside it the same network at .5" in shown
+    for row in (
+        "accuracy 0.600 (0.312 to 0.832) 0.700",
+        "recall 0.000 0.250",
+        "specificity 1.000 -",
+        "precision - (no film was called positive) -",
+        "roc_auc 0.875 -",
+    ):
+        assert f" {row} " in shown, row
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_an_explanation_of_synthetic_films_says_so(synthetic: bool) -> None:
+    assert ("Synthetic films." in render_explanation(evaluation(synthetic), "title", {}, {})) is synthetic
+
+
+def test_an_explanation_holds_its_pictures_whole() -> None:
+    links = Links()
+    links.feed(render_explanation(evaluation(), "title", {"ROC": b"<svg/>", "Training": b"<svg id='2'/>"}, {"test/a.png": PNG}))
+    kinds = [link.partition(",")[0] for link in links.fetched]
+    assert kinds == ["data:image/svg+xml;base64", "data:image/svg+xml;base64", "data:image/png;base64"]
+    assert [base64.b64decode(link.partition(",")[2]) for link in links.fetched] == [b"<svg/>", b"<svg id='2'/>", PNG]
+
+
+def test_names_of_films_are_no_markup() -> None:
+    links = Links()
+    page = render_explanation(evaluation(), "<b>title</b>", {"<i>": b"<svg/>"}, {'"><img src=http://away onerror="x': PNG})
+    links.feed(page)
+    assert all(link.startswith("data:image/") for link in links.fetched)
+    assert links.pictures == 2
+    assert "<b>" not in page
+    assert "<i>" not in page
+
+
+def test_curves_are_drawn_with_their_figures() -> None:
+    points = np.array([[0, 0], [0, 0.5], [1, 1]])
+    picture = plots.roc_and_precision_recall(Curves(points, points[:, ::-1], 0.8125), 0.75, (0.25, 0.5, 0.9)).decode()
+    for text in ("AUC 0.750", "average precision 0.812", "operating point", "1 - specificity", "recall", "precision"):
+        assert f"<!-- {text} -->" in picture, text
+
+
+def test_a_confusion_matrix_shows_each_count_and_both_names() -> None:
+    picture = plots.confusion_matrix(Confusion(tp=384, fp=41, tn=193, fn=6), Labels(positive="SICK")).decode()
+    for text in ("384", "41", "193", "6", "NORMAL", "SICK", "called", "truth"):
+        assert f"<!-- {text} -->" in picture, text
+    # truth by row, from above: the count of false alarms lies right of the true negatives, and above the true positives
+    places = {count: _place(picture, count) for count in ("193", "41", "6", "384")}
+    assert places["193"][1] == places["41"][1] < places["6"][1] == places["384"][1]
+    assert max(places["193"][0], places["6"][0]) < min(places["41"][0], places["384"][0])
+
+
+def _place(picture: str, text: str) -> tuple[float, float]:
+    """Where a text stands, in points from the left and from above, to the nearest ten."""
+    found = re.search(rf"<!-- {text} -->\s*<g[^>]*translate\(([\d.]+) ([\d.]+)\)", picture)
+    assert found is not None
+    return round(float(found[1]), -1), round(float(found[2]), -1)
+
+
+def test_maps_of_a_film_are_one_picture_with_a_panel_for_each() -> None:
+    film, here = np.full((32, 32), 128, np.uint8), np.zeros((32, 32), np.float32)
+    wide = [Image.open(io.BytesIO(plots.film_maps(film, dict.fromkeys("abc"[:count], here), "title"))).size for count in (1, 3)]
+    assert wide[1][0] == pytest.approx(2 * wide[0][0], abs=2)  # four panels against two
+    assert wide[0][1] == wide[1][1]
+    plain = plots.film_maps(film, {"a": here}, "title")
+    here = here.copy()
+    here[20:, 20:] = 1
+    assert plots.film_maps(film, {"a": here}, "title") != plain
+
+
+def test_features_are_drawn_in_a_row_for_each_stage_and_a_column_for_each_method() -> None:
+    places = {stage: {name: np.arange(8.0).reshape(4, 2) for name in ("PCA", "t-SNE")} for stage in ("before", "after")}
+    picture = plots.embeddings(places, np.array([0, 1, 0, 1]), Labels(positive="SICK")).decode()
+    titles = {(name, stage): _place(picture, f"{name}, {stage}") for stage in places for name in ("PCA", "t-SNE")}
+    assert titles["PCA", "before"][1] == titles["t-SNE", "before"][1] < titles["PCA", "after"][1] == titles["t-SNE", "after"][1]
+    assert max(titles["PCA", "before"][0], titles["PCA", "after"][0]) < min(titles["t-SNE", "before"][0], titles["t-SNE", "after"][0])
+    assert picture.count("<!-- SICK -->") == 1

@@ -12,7 +12,8 @@ import torch
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.errors import BundleError, ModelError, StageError
 from toolkit.models.registry import build
-from toolkit.train.checkpoint import load_checkpoint, load_weights, weights_of
+from toolkit.train.checkpoint import load_checkpoint, weights_of
+from toolkit.train.weights import initialise
 
 
 def test_a_checkpoint_comes_back_with_equal_weights(finished_run: Path) -> None:
@@ -41,14 +42,14 @@ def test_weights_of_another_model_are_listed(tmp_path: Path) -> None:
     safetensors.torch.save_file({"features.0.0.weight": torch.zeros(2, 2), "stem": torch.zeros(1)}, file)
     network = build("szanet", Preprocessing(size_px=32))
     with pytest.raises(ModelError, match=r"features.0.0.bias \(missing\)"):
-        load_weights(network, file)
+        initialise(network, str(file))
 
 
 def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     torch.save({"features.0.0.weight": torch.zeros(2)}, file)
-    with pytest.raises(ModelError, match="is not a safetensors file"):
-        load_weights(build("szanet", Preprocessing(size_px=32)), file)
+    with pytest.raises(ModelError, match="is no file of plain weights"):
+        initialise(build("szanet", Preprocessing(size_px=32)), str(file))
 
 
 def test_training_leaves_no_pickled_progress_behind(finished_run: Path) -> None:

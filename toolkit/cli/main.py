@@ -23,6 +23,7 @@ VERBS = {
     "quantize": "lower to one float graph and make int8 graphs",
     "export": "write and check the artifacts",
     "evaluate": "metrics of an artifact on labelled films",
+    "explain": "what a trained network looks at: curves, heat maps, wrong calls",
     "drift": "what compression cost, in missed patients; the gate",
     "benchmark": "latency of each artifact on this machine",
     "predict": "judge films: the on-device command",

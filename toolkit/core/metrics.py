@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,16 @@ FloatArray = NDArray[np.floating]
 LabelArray = NDArray[np.integer]
 
 CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Points `[K, 2]`: (1 - specificity, recall) and (recall, precision); and the average precision."""
+
+    roc: FloatArray
+    precision_recall: FloatArray
+    average_precision: float
+
 
 NO_POSITIVES = "there is no positive film"
 NO_NEGATIVES = "there is no negative film"

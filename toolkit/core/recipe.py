@@ -25,6 +25,7 @@ Count = Annotated[int, Meta(ge=1, le=10**9)]
 Seed = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, lt=1e6)]
+CropShare = Annotated[float, Meta(gt=0, le=2)]
 
 
 class PhantomSpec(Frozen, frozen=True, kw_only=True):
@@ -37,35 +38,114 @@ class PhantomSpec(Frozen, frozen=True, kw_only=True):
     seed: Seed = 7
 
 
-class DataSpec(Frozen, frozen=True, kw_only=True):
-    """Which films are held out of `train` to choose epochs and thresholds."""
-
-    holdout: Annotated[float, Meta(gt=0, lt=0.9)] = 0.12
-    phantom: PhantomSpec | None = None
-
-
 class AugmentSpec(Frozen, frozen=True, kw_only=True):
-    """Random changes of a training film, drawn anew each time. Zero switches one off."""
+    """Random changes of a film, for training drawn anew each time. Zero switches one off.
+
+    Geometry: `shear_rad` and `rotate_deg` to either side; `zoom` by each axis alone, 1 - zoom to 1 + zoom; `shift` in shares of the
+    edge; `aspect` a stretches one axis against the other by 1/(1+a) to 1+a; `crop` is the range of the share of the edge that is seen,
+    at a random place. Tones: `gamma` and `contrast` g by 1/(1+g) to 1+g; `brightness` and `noise` (largest standard deviation) in
+    shares of white; `blur_px` (largest standard deviation); `erase` is the chance that a rectangle becomes grey.
+    """
 
     shear_rad: Annotated[float, Meta(ge=0, le=1)] = 0.0
     zoom: Share = 0.0
     flip: bool = False
+    rotate_deg: Annotated[float, Meta(ge=0, le=180)] = 0.0
+    shift: Share = 0.0
+    aspect: Share = 0.0
+    crop: tuple[CropShare, CropShare] = (1.0, 1.0)
+    gamma: Share = 0.0
+    contrast: Share = 0.0
+    brightness: Share = 0.0
+    blur_px: Annotated[float, Meta(ge=0, le=5)] = 0.0
+    noise: Share = 0.0
+    erase: Share = 0.0
+
+
+class DataSpec(Frozen, frozen=True, kw_only=True):
+    """Which films are held out of `train` to choose epochs and thresholds: the share `holdout` of the patients of each list.
+
+    `holdout_rule` 'random' draws them; 'lowest' takes the lowest numbers of each list, which are nearest to the official test
+    films; 'groups' holds out the lists named in `kept_away` (such as NORMAL2-IM or virus) whole, and the lowest of the other class;
+    'conflict' takes every second of those whose films contradict the short cuts of the set most (data/shortcuts.py).
+    `holdout_augment` changes each held-out film once, by one fixed draw: a shift on purpose, as a new hospital brings one.
+    """
+
+    holdout: Annotated[float, Meta(gt=0, lt=0.9)] = 0.12
+    holdout_rule: Literal["random", "lowest", "groups", "conflict"] = "random"
+    kept_away: tuple[str, ...] = ()
+    holdout_augment: AugmentSpec = AugmentSpec()
+    phantom: PhantomSpec | None = None
+
+
+class OptimizerSpec(Frozen, frozen=True, kw_only=True):
+    """torch's optimizers; `momentum` is SGD's and RMSprop's. `fan_in`: a layer with more inputs than this learns at a rate that is
+    lower in proportion (Yang et al. 2022, for Adam): a flattened map of some ten thousand inputs would be thrown about by a rate that
+    convolutions need."""
+
+    name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    weight_decay: Annotated[float, Meta(ge=0, lt=10)] = 0.0
+    momentum: Share = 0.0
+    fan_in: Count | None = None
+
+
+class ScheduleSpec(Frozen, frozen=True, kw_only=True):
+    """How the learning rate moves: 'plateau' multiplies it by `factor` after `patience_epochs` without a lower held-out loss;
+    'one_cycle' and 'cosine' move at every batch and end near zero, the first with a warm-up over the share `warmup`."""
+
+    name: Literal["plateau", "constant", "one_cycle", "cosine"] = "plateau"
+    patience_epochs: Count = 3
+    factor: Annotated[float, Meta(gt=0, lt=1)] = 0.3
+    warmup: Annotated[float, Meta(gt=0, lt=1)] = 0.25
+
+
+class OversampleSpec(Frozen, frozen=True, kw_only=True):
+    """Copies of the rarer class until the other has `ratio` times as many films; `augment` changes the copies alone."""
+
+    ratio: Annotated[float, Meta(ge=1, le=100)] = 1.2
+    augment: AugmentSpec = AugmentSpec(rotate_deg=15, flip=True)
+
+
+class DistillSpec(Frozen, frozen=True, kw_only=True):
+    """Learn from a teacher's probabilities too (Hinton et al. 2015): `teacher` is the folder of its checkpoint, `share` the teacher's
+    part of the loss, `temperature` softens both sides."""
+
+    teacher: str
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    temperature: Annotated[float, Meta(ge=1, le=20)] = 2.0
 
 
 class TrainSpec(Frozen, frozen=True, kw_only=True):
-    """How a network is trained."""
+    """How a network is trained.
+
+    `weights`: 'random', 'imagenet' (downloaded), or a file. `trainable`: the names of parts that learn, such as 'head'; empty means
+    all. `balance`: 'class_weights' in the loss, 'oversample', or 'none'. `focal_gamma`: Lin et al. 2017, 0 is plain cross-entropy.
+    `dropout_factor` multiplies every dropout rate of the architecture while training (up to .9): less for a network that learns too little.
+    `average`: decay of an exponential moving average of the weights, null for none. `keep`: the epoch with the least held-out loss, or the
+    last. `early_stopping_epochs`: null runs all epochs. `folds`: cross-validation by patient before the training proper, null for none.
+    """
 
     model: str
     epochs: Count
     batch_size: Annotated[int, Meta(ge=2)] = 32
+    weights: str = "random"
+    trainable: tuple[str, ...] = ()
     learning_rate: Positive = 5e-5
-    class_weights: Literal["balanced", "none"] = "balanced"
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    balance: Literal["class_weights", "oversample", "none"] = "class_weights"
+    oversample: OversampleSpec = OversampleSpec()
+    label_smoothing: Share = 0.0
+    focal_gamma: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    distill: DistillSpec | None = None
     augment: AugmentSpec = AugmentSpec()
-    early_stopping_epochs: Count = 8
-    plateau_epochs: Count = 3
-    plateau_factor: Annotated[float, Meta(gt=0, lt=1)] = 0.3
+    dropout_factor: Annotated[float, Meta(ge=0, le=2)] = 1.0
+    average: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    keep: Literal["best", "last"] = "best"
+    early_stopping_epochs: Count | None = 8
     precision: Literal["fp32", "bf16"] = "fp32"
     target_recall: Annotated[float, Meta(gt=0, le=1)] = 0.97
+    folds: Annotated[int, Meta(ge=2, le=20)] | None = None
 
 
 class PruneSpec(Frozen, frozen=True, kw_only=True):

@@ -13,7 +13,10 @@ Mode = Literal["observed", "proven"]
 
 
 class Evaluation(Frozen, frozen=True, kw_only=True):
-    """Metrics of one artifact on labelled films. A metric without support is null, and `reason` says why."""
+    """Metrics of one artifact on labelled films. A metric without support is null, and `reason` says why.
+
+    `at_half` holds the same rates with a threshold of .5 in place of the artifact's own.
+    """
 
     artifact: str
     n: int
@@ -30,11 +33,40 @@ class Evaluation(Frozen, frozen=True, kw_only=True):
     reason: Mapping[str, str] = {}
     synthetic: bool = False
     unusable: Mapping[str, str] = {}
+    at_half: Mapping[str, float | None] = {}
 
     @property
     def tells_apart(self) -> bool:
         """False when the interval of the AUC reaches down to .5: then a loss against this model means nothing."""
         return above_chance(self.roc_auc, self.ci95.get("roc_auc"))
+
+
+class Fold(Frozen, frozen=True, kw_only=True):
+    """One fold of a cross-validation, judged on its own patients at a probability of .5."""
+
+    films: int
+    best_epoch: int
+    accuracy: float | None
+    recall: float | None
+    specificity: float | None
+    roc_auc: float | None
+
+
+class Spread(Frozen, frozen=True, kw_only=True):
+    """Mean and standard deviation over folds or seeds."""
+
+    mean: float
+    deviation: float
+
+
+class CrossValidation(Frozen, frozen=True, kw_only=True):
+    """`folds.json`."""
+
+    folds: tuple[Fold, ...]
+    accuracy: Spread
+    recall: Spread
+    specificity: Spread
+    roc_auc: Spread
 
 
 class Flip(Frozen, frozen=True, kw_only=True):
@@ -167,3 +199,4 @@ class RunReport(Frozen, frozen=True, kw_only=True):
     recipe: Mapping[str, Any]
     bundle_bytes: int
     bundle_sha256: str
+    cross_validation: CrossValidation | None = None

@@ -1,4 +1,4 @@
-"""Films in memory -> batches for Lightning. The only file of this room that needs torch."""
+"""Films -> batches for Lightning. The only file of this room that needs torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from toolkit.data.films import Films
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class FilmBatches(Dataset[Batch]):
-    """Indexed by a list of rows: (uint8 `[B, 1, H, W]`, float32 labels `[B]`)."""
+    """Indexed by a list of rows: (uint8 `[B, 1, H, W]`, float32 labels `[B]`, bool `[B]`: True where the film is a copy).
 
-    def __init__(self, films: Films) -> None:
-        self.images = torch.from_numpy(films.images)
+    Rows behind the last film are the copies: `copies` names the films that are seen again. A memory-mapped array stays on disk,
+    only the rows that are asked for are read.
+    """
+
+    def __init__(self, films: Films, copies: NDArray[np.int64] | None = None) -> None:
+        self.films = films
+        self.rows = np.arange(len(films)) if copies is None else np.concatenate([np.arange(len(films)), copies])
         self.labels = torch.from_numpy(films.labels.astype(np.float32))
 
-    def __getitem__(self, rows: list[int]) -> Batch:
-        return self.images[rows], self.labels[rows]
+    def __getitem__(self, places: list[int]) -> Batch:
+        rows = self.rows[places]
+        copied = torch.tensor([place >= len(self.films) for place in places])
+        return torch.from_numpy(self.films.images[rows]), self.labels[rows], copied
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.rows)
 
 
 class EpochOrder(Sampler[list[int]]):
@@ -55,11 +63,12 @@ class EpochOrder(Sampler[list[int]]):
         return whole + (rest > 1 or (rest == 1 and self.seed is None))
 
 
-def batches(films: Films, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Batch]:
-    """A loader of whole batches; shuffled when a seed is given.
+def batches(films: Films, batch_size: int, shuffle_seed: int | None = None, copies: NDArray[np.int64] | None = None) -> DataLoader[Batch]:
+    """A loader of whole batches; shuffled when a seed is given, with the films of `copies` seen once more.
 
     It has a generator of its own: else each start of an epoch would draw from torch's global one, and a resumed run, which
     starts at another moment, would drop out other units.
     """
-    order = EpochOrder(len(films), batch_size, shuffle_seed)
-    return DataLoader(FilmBatches(films), sampler=order, batch_size=None, generator=torch.Generator())
+    dataset = FilmBatches(films, copies)
+    order = EpochOrder(len(dataset), batch_size, shuffle_seed)
+    return DataLoader(dataset, sampler=order, batch_size=None, generator=torch.Generator())

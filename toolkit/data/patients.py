@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import NamedTuple
 
 FORMS = (
@@ -30,3 +31,9 @@ def patient_of(name: str) -> Patient:
         return Patient(f"unknown/{name}", "unknown")
     group = found["group"].lower() if found["group"] in ("BACTERIA", "VIRUS") else found["group"]
     return Patient(f"{group}/{int(found['number'])}", group)
+
+
+def patient_number(key: str) -> tuple[int, str]:
+    """Sorts the patients of one list by their number; those without one come last, by name."""
+    text = key.rpartition("/")[2]
+    return (int(text), key) if text.isdigit() else (sys.maxsize, key)

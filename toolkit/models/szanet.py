@@ -1,12 +1,13 @@
 """SZANet: Gupta, Mishra, Yang, 'Pneumonia Diagnosis via Chest X-ray Image Classification using Deep Learning and
-Transfer Learning'. The report used Keras; where it is silent, Keras' defaults hold (Glorot initialisation, zero
-biases, batch norm momentum .99 and epsilon 1e-3)."""
+Transfer Learning'. The report used Keras; where it is silent, Keras' defaults hold."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from toolkit.core.preprocessing import Preprocessing
 from toolkit.errors import ModelError
+from toolkit.models.keras import batch_norm, initialise_as_keras
 
 FILTERS = (16, 32, 64)
 BLOCK_DROPOUT = (0.2, 0.2, 0.4)
@@ -38,7 +39,7 @@ class SZANet(nn.Module):
             nn.Dropout(HEAD_DROPOUT),
             nn.Linear(HIDDEN, 1),
         )
-        self.apply(_initialise_as_keras)
+        self.apply(initialise_as_keras)
 
     def forward(self, image: Tensor) -> Tensor:
         """float32 `[N, 3, 224, 224]` in [0, 1] -> logits `[N]`."""
@@ -50,15 +51,13 @@ class SZANet(nn.Module):
 def _block(width_in: int, width_out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, 3),
-        nn.BatchNorm2d(width_out, eps=1e-3, momentum=0.01),
+        batch_norm(width_out),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Dropout(dropout),
     )
 
 
-def _initialise_as_keras(layer: nn.Module) -> None:
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+def szanet(preprocessing: Preprocessing) -> nn.Module:
+    """The network for films of this size and number of channels."""
+    return SZANet(preprocessing.size_px, preprocessing.channels)

@@ -28,7 +28,7 @@ def prune(spec: PruneSpec, training: TrainSpec, network: nn.Module, task: Task, 
     result = fit(Classifier(network, tuning, task.preprocessing, task.seed), task.train, task.holdout, folder)
     for layer, name in weights:
         torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]
-    return keep(network, training, task, folder, result.epochs, sparsity(network))
+    return keep(network, training, task, folder, result.best_epoch, sparsity(network))
 
 
 def prunable(network: nn.Module) -> list[tuple[nn.Module, str]]:

@@ -33,13 +33,22 @@ def quantize(graph: Path, images: Pixels, _spec: QuantizeSpec, out: Path) -> tup
         raise MissingDependencyError("nncf", REQUIRES, "Quantizing for OpenVINO") from cause
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(str(graph))
+    scope = nncf.IgnoredScope(names=_before_first_convolution(model), validate=False)
     films = track(images, len(images), "calibrate openvino-int8")
     dataset = nncf.Dataset([{"image": film[None]} for film in films])
     with contextlib.redirect_stdout(io.StringIO()):  # NNCF's own bars: standard output belongs to results
-        quantized = nncf.quantize(model, dataset, subset_size=len(images))
+        quantized = nncf.quantize(model, dataset, subset_size=len(images), ignored_scope=scope)
     _name_by_position(quantized)
     openvino.save_model(quantized, str(out), compress_to_fp16=False)
     return out, out.with_suffix(".bin")
+
+
+def _before_first_convolution(model: openvino.Model) -> list[str]:
+    """Names of the operations that bring grey values into the network's scale; they stay in single precision."""
+    operations = model.get_ordered_ops()
+    kinds = [operation.get_type_name() for operation in operations]
+    before = operations[: kinds.index("Convolution")]
+    return [operation.get_friendly_name() for operation in before if operation.get_type_name() not in ("Parameter", "Constant")]
 
 
 def _name_by_position(model: openvino.Model) -> None:

@@ -9,22 +9,29 @@ import warnings
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.errors import ModelError
+from toolkit.models.fold import fold_batch_norms
+from toolkit.models.standardise import standardise
 
 
 class UInt8Network(nn.Module):
-    """The network behind a cast: its first convolution takes grey 0..255."""
+    """The network behind a cast, and the film's own normalisation where there is one: its first convolution takes grey values, less the
+    one that the network knows as zero."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
+        self.by_film = preprocessing.normalise == "film"
+        self.zero = -preprocessing.offset / preprocessing.scale
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 `[N, 1, H, W]` -> logits float32 `[N]`."""
-        logit: Tensor = self.network(image.to(torch.float32))
+        grey = image.to(torch.float32)
+        if self.by_film:
+            grey = standardise(grey)
+        logit: Tensor = self.network(grey - self.zero if self.zero else grey)
         return logit
 
 
@@ -42,7 +49,7 @@ def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            UInt8Network(folded).eval(),
+            UInt8Network(folded, preprocessing).eval(),
             (example,),
             input_names=["image"],
             output_names=["logit"],
@@ -57,20 +64,11 @@ def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes
     return _anonymous(program.model_proto)
 
 
-def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Merge each batch norm that directly follows a convolution in a Sequential into it (in place)."""
-    for holder in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
-        for (name, layer), (next_name, following) in zip(list(holder.named_children()), list(holder.named_children())[1:], strict=False):
-            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                setattr(holder, name, fuse_conv_bn_eval(layer, following))
-                setattr(holder, next_name, nn.Identity())
-    return network
-
-
 def fold_input(network: nn.Module, preprocessing: Preprocessing) -> None:
-    """Let the first convolution take one grey channel of 0..255 (in place).
+    """Let the first convolution take one grey channel of 0..255, less the grey of value zero (in place).
 
-    Three equal channels meet the sum of their weights; `conv(scale * x) = (scale * weight)(x)`, exact also with zero padding.
+    Three equal channels meet the sum of their weights; `conv(scale * x) = (scale * weight)(x)`, exact also with zero padding, which
+    is why an offset is not folded into the bias: `scale * x + offset = scale * (x - zero)`.
     """
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
     if first is None or first.in_channels != preprocessing.channels or first.groups != 1:

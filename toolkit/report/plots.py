@@ -1,4 +1,4 @@
-"""Plots as data URIs of SVG pictures: the page needs nothing beside itself."""
+"""Plots: SVG bytes, PNG where films are shown; a page takes them as data URIs, so that it needs nothing beside itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from toolkit.core.labels import Labels
+from toolkit.core.metrics import Confusion, Curves, FloatArray, LabelArray
 from toolkit.core.reports import LatencyReport
 from toolkit.errors import MissingDependencyError
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9792b", "#8a8f98"
 
 
-def training_curves(rows: Sequence[Mapping[str, float]], title: str) -> str:
+def training_curves(rows: Sequence[Mapping[str, float]], title: str) -> bytes:
     """Loss on train and held-out films, and the held-out AUC on a second axis, by epoch."""
     figure = _figure(5.2, 3.0)
     from matplotlib.ticker import MaxNLocator
@@ -31,10 +33,10 @@ def training_curves(rows: Sequence[Mapping[str, float]], title: str) -> str:
     right.plot(epochs, [row["holdout_auc"] for row in rows], color=ORANGE, marker=".", label="AUC, held-out")
     right.set(ylabel="AUC", ylim=(0.5, 1.0))
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return _data_uri(figure)
+    return _svg(figure)
 
 
-def latency_bars(report: LatencyReport) -> str:
+def latency_bars(report: LatencyReport) -> bytes:
     """Median milliseconds a film, one film at a time, by artifact and thread count."""
     rows = [row for row in report.rows if row.scenario == "single_stream"]
     threads = sorted({row.threads for row in rows})
@@ -54,7 +56,7 @@ def latency_bars(report: LatencyReport) -> str:
     axes.set(xlabel="ms a film, median, model alone")
     if threads:
         axes.legend(frameon=False, fontsize=8)
-    return _data_uri(figure)
+    return _svg(figure)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -66,7 +68,80 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _data_uri(figure: Figure) -> str:
+def roc_and_precision_recall(found: Curves, area: float, threshold: tuple[float, float, float]) -> bytes:
+    """Both curves side by side; `threshold` is (1 - specificity, recall, precision) at the operating point."""
+    figure = _figure(7.6, 3.4)
+    left, right = figure.subplots(1, 2)
+    false_positive, recall, precision = threshold
+    left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+    left.plot(*found.roc.T, color=BLUE, label=f"AUC {area:.3f}")
+    left.plot(false_positive, recall, "o", color=ORANGE, label="operating point")
+    left.set(xlabel="1 - specificity", ylabel="recall", title="ROC")
+    right.plot(*found.precision_recall.T, color=BLUE, label=f"average precision {found.average_precision:.3f}")
+    right.plot(recall, precision, "o", color=ORANGE, label="operating point")
+    right.set(xlabel="recall", ylabel="precision", title="Precision and recall", ylim=(0, 1.03))
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=8, loc="lower left" if axes is right else "lower right")
+    return _svg(figure)
+
+
+def confusion_matrix(table: Confusion, labels: Labels) -> bytes:
+    """Counts of films, truth by row, call by column."""
+    counts = [[table.tn, table.fp], [table.fn, table.tp]]
+    figure = _figure(3.6, 3.2)
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(map(max, counts)) * 1.4)
+    for row, values in enumerate(counts):
+        for column, value in enumerate(values):
+            axes.text(column, row, str(value), ha="center", va="center", fontsize=13)
+    axes.set_xticks((0, 1), labels.names)
+    axes.set_yticks((0, 1), labels.names, rotation=90, va="center")
+    axes.set(xlabel="called", ylabel="truth")
+    return _svg(figure)
+
+
+def embeddings(places: Mapping[str, Mapping[str, FloatArray]], truth: LabelArray, labels: Labels) -> bytes:
+    """A row for each stage ('before the network', ...), a column for each method; films coloured by their class."""
+    methods = list(next(iter(places.values())))
+    figure = _figure(3.6 * len(methods), 3.3 * len(places))
+    grid = figure.subplots(len(places), len(methods), squeeze=False)
+    for row, (stage, found) in zip(grid, places.items(), strict=True):
+        for axes, method in zip(row, methods, strict=True):
+            for number, colour in ((0, BLUE), (1, ORANGE)):
+                axes.scatter(*found[method][truth == number].T, s=7, color=colour, alpha=0.6, linewidths=0, label=labels.names[number])
+            axes.set(title=f"{method}, {stage}", xticks=(), yticks=())
+    grid[0][0].legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def film_maps(film: FloatArray, maps: Mapping[str, FloatArray], title: str) -> bytes:
+    """PNG: the film `[H, W]`, and each map `[H, W]` in [0, 1] laid over it, with one scale bar."""
+    figure = _figure(2.6 * (1 + len(maps)), 3.0)
+    axes = figure.subplots(1, 1 + len(maps))
+    for place, (name, values) in zip(axes, {"film": None, **maps}.items(), strict=True):
+        place.imshow(film, cmap="gray", vmin=0, vmax=255)
+        if values is not None:
+            shown = place.imshow(values, cmap="inferno", alpha=0.45, vmin=0, vmax=1)
+        place.set_title(name, fontsize=9)
+        place.set_axis_off()
+    figure.colorbar(shown, ax=axes, shrink=0.7, label="least to most")
+    figure.suptitle(title, fontsize=9)
     stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+    figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def data_uri(picture: bytes) -> str:
+    """An SVG or PNG for the `src` of an image."""
+    kind = "png" if picture.startswith(b"\x89PNG") else "svg+xml"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def _svg(figure: Figure) -> bytes:
+    """Equal figures give equal bytes: matplotlib would draw names at random."""
+    from matplotlib import rc_context
+
+    stream = io.BytesIO()
+    with rc_context({"svg.hashsalt": "cxr-edge"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()

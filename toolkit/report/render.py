@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.core.bundle import Manifest
 from toolkit.core.reports import Evaluation, RunReport
 from toolkit.errors import MissingDependencyError
-from toolkit.report.plots import latency_bars, training_curves
+from toolkit.report.plots import data_uri, latency_bars, training_curves
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
+SHOWN = ("accuracy", "recall", "specificity", "precision", "f1", "balanced_accuracy", "roc_auc")
 
 
 def render_page(report: RunReport, manifest: Manifest) -> str:
     """One HTML file, nothing loaded from elsewhere."""
-    curves = {stage: training_curves(rows, stage) for stage, rows in report.history.items()}
+    curves = {stage: data_uri(training_curves(rows, stage)) for stage, rows in report.history.items()}
     p50 = {artifact.name: artifact.p50_ms for artifact in manifest.artifacts}
     return (
         _environment(autoescape=True)
@@ -28,7 +30,7 @@ def render_page(report: RunReport, manifest: Manifest) -> str:
             manifest=manifest,
             p50=p50,
             curves=curves,
-            latency_plot=latency_bars(report.latency),
+            latency_plot=data_uri(latency_bars(report.latency)),
             drift={row.artifact: row for row in report.drift.rows},
         )
     )
@@ -37,6 +39,17 @@ def render_page(report: RunReport, manifest: Manifest) -> str:
 def render_card(manifest: Manifest) -> str:
     """The model card that lies in the bundle as README.md."""
     return _environment(autoescape=False).get_template("card.md").render(manifest=manifest)
+
+
+def render_explanation(evaluation: Evaluation, title: str, pictures: Mapping[str, bytes], films: Mapping[str, bytes]) -> str:
+    """One HTML file of what a checkpoint says of films: `pictures` by their caption, `films` (maps) by the film's name."""
+    shown = {caption: data_uri(picture) for caption, picture in pictures.items()}
+    panels = {name: data_uri(picture) for name, picture in films.items()}
+    return (
+        _environment(autoescape=True)
+        .get_template("explanation.html")
+        .render(evaluation=evaluation, title=title, pictures=shown, films=panels, metrics=SHOWN)
+    )
 
 
 def value_and_bounds(evaluation: Evaluation, metric: str) -> tuple[str, str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
-import torch
 from torch import nn
 
 from toolkit.core.artifacts import Checkpoint
 from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, write_atomically
-from toolkit.errors import BundleError, ModelError, StageError
+from toolkit.errors import BundleError, StageError
 from toolkit.models.registry import build
+from toolkit.train.weights import fill, read_tensors
 
 DESCRIPTION = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
@@ -48,25 +47,5 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, nn.Module]:
     if sha256_of(folder / WEIGHTS) != checkpoint.weights_sha256:
         raise BundleError(f"{folder / WEIGHTS} is not the file that {DESCRIPTION} names: its digest differs; train again.")
     network = build(checkpoint.model, checkpoint.preprocessing)
-    load_weights(network, folder / WEIGHTS)
+    fill(network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return checkpoint, network.eval()
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a safetensors file; raises ModelError that lists names and shapes which do not fit."""
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as cause:
-        raise ModelError(f"{path} is not a safetensors file: {cause}.") from cause
-    own = network.state_dict()
-    odd = [f"{name} (missing)" for name in own if name not in tensors]
-    odd += [f"{name} (unknown)" for name in tensors if name not in own]
-    odd += [
-        f"{name} (found {list(tensors[name].shape)}, expected {list(own[name].shape)})"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    if odd:
-        raise ModelError(f"{path} holds weights of another model: {', '.join(odd[:6])}{', ...' if len(odd) > 6 else ''}.")
-    with torch.no_grad():
-        network.load_state_dict(tensors)

@@ -8,7 +8,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,24 @@ import toolkit.models.torchvision_ops  # noqa: F401  isort: skip
 
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from torch import nn
 
 from toolkit.core.files import write_atomically
 from toolkit.core.recipe import TrainSpec
 from toolkit.data.films import Films
 from toolkit.data.loader import batches
-from toolkit.train.balance import class_weights
+from toolkit.errors import TrainingError
+from toolkit.train.balance import class_weights, copies
 from toolkit.train.module import Classifier
+from toolkit.train.optimizer import MONITORED
+from toolkit.train.speed import keep_freed_memory, pooled_before_relu, strided_depthwise_in_single_precision
 
 HISTORY = "history.csv"
 COLUMNS = ("epoch", "train_loss", "holdout_loss", "holdout_auc", "learning_rate")
 EVALUATION_BATCH = 64
+MAX_DROPOUT = 0.9
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,14 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
 
+class Patience(EarlyStopping):
+    """Stays stopped when a training that was over is resumed."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """No epoch more."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
 class StderrBar(TQDMProgressBar):
     """Lightning's bar of an epoch, on standard error: standard output belongs to results."""
 
@@ -79,33 +92,67 @@ class StderrBar(TQDMProgressBar):
         return Tqdm(disable=True)
 
 
-def fit(module: Classifier, train: Films, holdout: Films, folder: Path) -> FitResult:
-    """Train `module` in place; afterwards it holds the weights of the epoch with the least held-out loss.
+def fit(module: Classifier, train: Films, holdout: Films, folder: Path, watchers: Sequence[Callback] = ()) -> FitResult:
+    """Train `module` in place; afterwards it holds the weights of the epoch with the least held-out loss, or of the last one.
 
     `folder` receives `history.csv` and, while training, `last.ckpt` and `best.ckpt`; where `last.ckpt` lies there already,
-    training goes on behind its epoch and ends with the same weights as an undisturbed run.
+    training goes on behind its epoch and ends with the same weights as an undisturbed run. `watchers` look on.
+    Raises TrainingError for a loss that is no number (`module` then holds the best epoch so far, and the error's `epoch` names it,
+    0 for none) and when the memory does not suffice.
     """
     spec: TrainSpec = module.spec
-    if spec.class_weights == "balanced":
+    if spec.balance == "class_weights":
         module.weights = class_weights(train.labels)
-    best = ModelCheckpoint(
-        folder, "best", monitor="holdout_loss", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    stop = EarlyStopping("holdout_loss", patience=spec.early_stopping_epochs, check_on_train_epoch_end=True)
-    callbacks: list[Callback] = [stop, History(folder), best]
-    with _quiet_lightning(), _deterministic():
-        trainer = _trainer(spec, folder, callbacks)
-        last = folder / "last.ckpt"
-        trainer.fit(
-            module,
-            batches(train, spec.batch_size, module.seed),
-            batches(holdout, EVALUATION_BATCH),
-            ckpt_path=last if last.is_file() else None,
-            weights_only=True,
-        )
-    kept = torch.load(best.best_model_path, weights_only=True, map_location="cpu")
+    again = copies(train.labels, spec.oversample.ratio, module.seed) if spec.balance == "oversample" else None
+    best = ModelCheckpoint(folder, "best", monitor=MONITORED, save_on_train_epoch_end=True, enable_version_counter=False)
+    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)  # behind best: it keeps its state
+    progress = folder / "last.ckpt"
+    keep_freed_memory()
+    module.train()  # Lightning leaves the modes as they are
+    with contextlib.ExitStack() as during:
+        during.enter_context(_quiet_lightning())
+        during.enter_context(_deterministic())
+        during.enter_context(dropout_times(module.network, spec.dropout_factor))
+        during.enter_context(strided_depthwise_in_single_precision(module.network))
+        during.enter_context(pooled_before_relu(module.network))
+        during.enter_context(_memory_errors_named(spec))
+        trainer = _trainer(spec, folder, [*_callbacks(spec, folder), best, last, *watchers])
+        try:
+            trainer.fit(
+                module,
+                batches(train, spec.batch_size, module.seed, again),
+                batches(holdout, EVALUATION_BATCH),
+                ckpt_path=progress if progress.is_file() else None,
+                weights_only=True,
+            )
+        except TrainingError as error:
+            error.epoch = _restore(module, best.best_model_path)
+            raise
+    kept = str(progress) if spec.keep == "last" else best.best_model_path
+    return FitResult(epochs=trainer.current_epoch, best_epoch=_restore(module, kept))
+
+
+def _restore(module: Classifier, path: str) -> int:
+    """Fill `module` from a file of Lightning's and give its epoch (from 1); 0 where there is none."""
+    if not path:
+        return 0
+    kept = torch.load(path, weights_only=True, map_location="cpu")
     module.load_state_dict(kept["state_dict"])
-    return FitResult(epochs=trainer.current_epoch, best_epoch=int(kept["epoch"]) + 1)
+    return int(kept["epoch"]) + 1
+
+
+def _callbacks(spec: TrainSpec, folder: Path) -> list[Callback]:
+    """In this order: the averaged weights are in place when the others look."""
+    wanted: list[Callback] = [EMAWeightAveraging(decay=spec.average)] if spec.average else []
+    if spec.early_stopping_epochs is not None:
+        wanted.append(Patience(MONITORED, patience=spec.early_stopping_epochs, check_on_train_epoch_end=True))
+    return [*wanted, History(folder)]
+
+
+def read_history(folder: Path) -> tuple[dict[str, float], ...]:
+    """The rows of `history.csv`."""
+    with (folder / HISTORY).open(encoding="ascii") as stream:
+        return tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(stream))
 
 
 def forget_progress(folder: Path) -> None:
@@ -130,12 +177,43 @@ def _trainer(spec: TrainSpec, folder: Path, callbacks: list[Callback]) -> lightn
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
+    """Equal runs give equal weights. torch would also fill every new tensor with NaN, which finds faults and costs time."""
+    deterministic: Any = torch.utils.deterministic
+    before, filled = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        deterministic.fill_uninitialized_memory = filled
+
+
+@contextlib.contextmanager
+def dropout_times(network: nn.Module, factor: float) -> Iterator[None]:
+    """Within it, each dropout rate of `network` is multiplied by `factor`, to MAX_DROPOUT at most."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout)]
+    rates = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = min(layer.p * factor, MAX_DROPOUT)
+    try:
+        yield
+    finally:
+        for layer, rate in zip(layers, rates, strict=True):
+            layer.p = rate
+
+
+@contextlib.contextmanager
+def _memory_errors_named(spec: TrainSpec) -> Iterator[None]:
+    """A GPU says OutOfMemoryError, the CPU's allocator a RuntimeError, Python MemoryError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as cause:
+        if not isinstance(cause, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(cause):
+            raise
+        smaller = spec.batch_size // 2
+        hint = f"try --set train.batch_size={smaller}" if smaller >= 2 else "make preprocessing.size_px smaller"
+        raise TrainingError(f"The memory does not suffice for batches of {spec.batch_size} films: {hint}.") from cause
 
 
 @contextlib.contextmanager

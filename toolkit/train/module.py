@@ -9,18 +9,27 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from toolkit.core.metrics import roc_auc
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import TrainSpec
 from toolkit.data.loader import Batch
 from toolkit.errors import TrainingError
+from toolkit.models.fold import fold_batch_norms
+from toolkit.models.standardise import standardise
 from toolkit.train.augment import augment
+from toolkit.train.freeze import frozen_batch_norms
+from toolkit.train.loss import classification_loss, distillation_loss
+from toolkit.train.optimizer import MONITORED, configure
+
+PLAIN = TrainSpec(model="", epochs=1)  # a loss without smoothing or focus
 
 
 class Classifier(lightning.LightningModule):
-    """Wraps a network of `models`; all randomness of an epoch follows from (seed, epoch), so it resumes exactly."""
+    """Wraps a network of `models`; all randomness of an epoch follows from (seed, epoch), so it resumes exactly.
+
+    `weights` of the classes in the loss, and the `teacher` (a network and its preprocessing), are set before training.
+    """
 
     def __init__(self, network: nn.Module, spec: TrainSpec, preprocessing: Preprocessing, seed: int) -> None:
         super().__init__()
@@ -29,6 +38,7 @@ class Classifier(lightning.LightningModule):
         self.preprocessing = preprocessing
         self.seed = seed
         self.weights = (1.0, 1.0)
+        self.teacher: Teacher | None = None
         self.generator = torch.Generator()
         self.held_out: list[tuple[Tensor, Tensor]] = []
 
@@ -37,6 +47,13 @@ class Classifier(lightning.LightningModule):
         logits: Tensor = self.network(to_network(images, self.preprocessing))
         return logits.float()
 
+    def train(self, mode: bool = True) -> Classifier:
+        """As torch, but frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        for layer in frozen_batch_norms(self.network):
+            layer.eval()
+        return self
+
     def on_train_epoch_start(self) -> None:
         """Seed the augmentation and the dropout of this epoch."""
         seed = int(np.random.SeedSequence((self.seed, self.current_epoch)).generate_state(1)[0])
@@ -44,49 +61,72 @@ class Classifier(lightning.LightningModule):
         torch.manual_seed(seed)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """uint8 -> float32 on the training device, augmented while training."""
-        images, labels = batch[0].float(), batch[1]
-        return (augment(images, self.spec.augment, self.generator) if self.training else images), labels
+        """uint8 -> float32 on the training device; while training augmented, copies of the rarer class by their own recipe first."""
+        images, labels, copied = batch
+        images = images.float()
+        if self.training:
+            if copied.any():
+                images[copied] = augment(images[copied], self.spec.oversample.augment, self.generator)
+            images = augment(images, self.spec.augment, self.generator)
+        return images, labels, copied
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Weighted binary cross-entropy; raises TrainingError when it is not a number."""
-        loss = self._loss(batch)
+        """The loss of a batch; raises TrainingError when it is not a number."""
+        images, labels, _ = batch
+        logits = self(images)
+        loss = classification_loss(logits, labels, self.weights, self.spec)
+        if self.teacher is not None and self.spec.distill is not None:
+            share = self.spec.distill.share
+            loss = (1 - share) * loss + share * distillation_loss(logits, self.teacher(images), self.spec.distill)
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss of epoch {self.current_epoch + 1}, batch {index + 1} is {loss.item()}; "
-                f"the last good epoch is kept. Lower train.learning_rate (now {self.spec.learning_rate:g}) and run again."
-            )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+            raise self._broken(f"The loss of epoch {self.current_epoch + 1}, batch {index + 1} is {loss.item()}")
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Loss on held-out patients; their scores are kept for the AUC."""
-        logits = self(batch[0])
-        self.held_out.append((logits, batch[1]))
-        self.log("holdout_loss", self._weighted(logits, batch[1]), batch_size=len(batch[1]))
+        """Loss on held-out patients, class weights included, nothing smoothed; their scores are kept for the AUC."""
+        images, labels, _ = batch
+        logits = self(images)
+        self.held_out.append((logits, labels))
+        self.log(MONITORED, classification_loss(logits, labels, self.weights, PLAIN), batch_size=len(labels))
 
     def on_validation_epoch_end(self) -> None:
-        """AUC on held-out patients."""
+        """AUC on held-out patients; raises TrainingError when the last batches of the epoch broke the network."""
         logits, labels = (torch.cat(part).cpu().numpy() for part in zip(*self.held_out, strict=True))
         self.held_out.clear()
+        if not np.isfinite(logits).all():
+            raise self._broken(f"After epoch {self.current_epoch + 1} the logits of held-out films are no numbers")
         area = roc_auc(labels.astype(np.int64), logits)
         self.log("holdout_auc", float("nan") if area is None else area)
 
+    def _broken(self, what: str) -> TrainingError:
+        return TrainingError(f"{what}: lower train.learning_rate (now {self.spec.learning_rate:g}) and train anew (--redo).")
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam; the rate is reduced when the held-out loss stands still."""
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.spec.learning_rate)
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.spec.plateau_factor, patience=self.spec.plateau_epochs)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "holdout_loss"}}
+        """As the TrainSpec says."""
+        return configure(self.network.parameters(), self.spec, int(self.trainer.estimated_stepping_batches))
 
-    def _loss(self, batch: Batch) -> Tensor:
-        return self._weighted(self(batch[0]), batch[1])
 
-    def _weighted(self, logits: Tensor, labels: Tensor) -> Tensor:
-        negative, positive = self.weights
-        return binary_cross_entropy_with_logits(logits, labels, weight=torch.where(labels > 0.5, positive, negative))
+class Teacher:
+    """A trained network that is asked for its logits and does not learn. No module: it must not enter the student's checkpoints."""
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        still = fold_batch_norms(network.eval()).requires_grad_(False)
+        self.network = still.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.preprocessing = preprocessing
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 0..255 `[N, 1, H, W]` -> logits float32 `[N]`."""
+        with torch.no_grad():
+            logits: Tensor = self.network.to(images.device)(to_network(images, self.preprocessing))
+        return logits.float()
 
 
 def to_network(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """float 0..255 `[N, 1, H, W]` -> scaled, `[N, channels, H, W]`, channels last in memory (1.4 times faster on a CPU)."""
-    scaled = (images * preprocessing.scale).expand(-1, preprocessing.channels, -1, -1)
+    """float 0..255 `[N, 1, H, W]` -> scaled, `[N, channels, H, W]`, channels last in memory (1.4 times faster on a CPU).
+
+    Grey becomes three channels here, at the network's door, and not before.
+    """
+    grey = standardise(images) if preprocessing.normalise == "film" else images
+    scaled = (grey * preprocessing.scale + preprocessing.offset).expand(-1, preprocessing.channels, -1, -1)
     return scaled.contiguous(memory_format=torch.channels_last)

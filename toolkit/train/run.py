@@ -15,11 +15,16 @@ from toolkit.core.labels import Labels
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import TrainSpec
 from toolkit.data.films import Films
+from toolkit.errors import ModelError, TrainingError
 from toolkit.models.registry import build
-from toolkit.train.checkpoint import save_checkpoint, weights_of
+from toolkit.train.checkpoint import load_checkpoint, save_checkpoint, weights_of
 from toolkit.train.fit import fit
-from toolkit.train.module import Classifier
+from toolkit.train.freeze import train_only
+from toolkit.train.module import Classifier, Teacher
 from toolkit.train.score import score
+from toolkit.train.weights import initialise
+
+LAST_GOOD = "last_good"
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,44 @@ class Task:
 
 
 def train(spec: TrainSpec, task: Task, folder: Path) -> Checkpoint:
-    """Train from scratch, or go on where a killed run stopped; leaves the checkpoint and `history.csv` in `folder`."""
+    """Train, or go on where a killed run stopped; leaves the checkpoint and `history.csv` in `folder`.
+
+    When the loss stops being a number, the best epoch so far is left as a checkpoint in `last_good` beside `folder`.
+    """
     torch.manual_seed(task.seed)
-    network = build(spec.model, task.preprocessing)
+    network = fresh_network(spec, task.preprocessing)
     module = Classifier(network, spec, task.preprocessing, task.seed)
-    result = fit(module, task.train, task.holdout, folder)
-    return keep(network, spec, task, folder, result.epochs)
+    module.teacher = teacher_of(spec, task.preprocessing)
+    try:
+        result = fit(module, task.train, task.holdout, folder)
+    except TrainingError as error:
+        if error.epoch:
+            good = folder.with_name(LAST_GOOD)
+            keep(network, spec, task, good, error.epoch)
+            raise TrainingError(f"{error} The checkpoint of epoch {error.epoch} is kept in {good}.") from error
+        raise
+    return keep(network, spec, task, folder, result.best_epoch)
+
+
+def fresh_network(spec: TrainSpec, preprocessing: Preprocessing) -> nn.Module:
+    """The network that training begins with: built, filled as `weights` says, frozen as `trainable` says."""
+    network = build(spec.model, preprocessing)
+    initialise(network, spec.weights)
+    train_only(network, spec.trainable)
+    return network
+
+
+def teacher_of(spec: TrainSpec, preprocessing: Preprocessing) -> Teacher | None:
+    """The network that `train.distill` names; raises ModelError when it looks at films of another size."""
+    if spec.distill is None:
+        return None
+    described, network = load_checkpoint(Path(spec.distill.teacher))
+    if described.preprocessing.size_px != preprocessing.size_px:
+        raise ModelError(
+            f"The teacher in {spec.distill.teacher} takes films of {described.preprocessing.size_px} px, this recipe "
+            f"{preprocessing.size_px} px; train a teacher with the same preprocessing.size_px."
+        )
+    return Teacher(network, described.preprocessing)
 
 
 def keep(network: nn.Module, spec: TrainSpec, task: Task, folder: Path, epochs: int, sparsity: float = 0.0) -> Checkpoint:

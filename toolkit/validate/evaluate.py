@@ -20,7 +20,7 @@ BATCH = 8
 
 
 def judge(artifact: str, films: Films, logits: NDArray[np.float32], point: OperatingPoint, synthetic: bool) -> Evaluation:
-    """All promised metrics of `logits` `[N]` on the films' labels, at the operating point."""
+    """All promised metrics of `logits` `[N]` on the films' labels, at the operating point; the rates also at a probability of .5."""
     probabilities = point.probability(logits)
     table = Confusion.of(films.labels, probabilities >= point.threshold)
     rates, reason = table.rates()
@@ -45,6 +45,7 @@ def judge(artifact: str, films: Films, logits: NDArray[np.float32], point: Opera
         reason=reason,
         synthetic=synthetic,
         unusable=dict(films.unusable),
+        at_half=Confusion.of(films.labels, logits >= 0).rates()[0],
         **rates,
     )
 

@@ -1,0 +1,1 @@
+"""The comparisons whose figures the documents quote: each one command."""

@@ -1,0 +1,184 @@
+"""The tables of docs/results.md, made from the evaluations in docs/results/.
+
+python benchmarks/results.py record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # measure the official test once, keep the figures
+python benchmarks/results.py write                                                # docs/results.md from what was recorded
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import yaml
+
+from toolkit.core.codec import Frozen, encode_json, read_json
+from toolkit.core.files import write_atomically
+from toolkit.core.preprocessing import Preprocessing
+from toolkit.core.recipe import read_recipe
+from toolkit.core.reports import Evaluation
+from toolkit.report.render import three, with_interval
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "results"
+PAGE = ROOT / "docs" / "results.md"
+METRICS = ("accuracy", "recall", "specificity", "roc_auc")
+LIGHT = ("szanet", "custom-cnn", "mobilenet-v2")
+BEGIN, END = "<!-- begin: benchmarks/results.py -->", "<!-- end -->"
+
+
+class Record(Frozen, frozen=True, kw_only=True):
+    """One trained checkpoint and its only look at the official test films. `note` says what was not as the recipe has it."""
+
+    recipe: str
+    seed: int
+    epochs: int
+    parameters: int
+    note: str
+    evaluation: Evaluation
+
+
+def record(recipe: str, seed: int, checkpoint: Path, data: Path, note: str) -> None:
+    """Evaluate a checkpoint and keep the figures; a second look is refused."""
+    from toolkit.examine import examine
+    from toolkit.models.registry import count_parameters
+
+    file = FOLDER / f"{recipe.removeprefix('recipes/').removesuffix('.yaml').replace('/', '-')}-seed{seed}.json"
+    if file.exists():
+        sys.exit(f"{file} is there: the test films were looked at; remove it to publish another checkpoint.")
+    found = examine(checkpoint, data)
+    kept = Record(
+        recipe=recipe,
+        seed=seed,
+        epochs=found.checkpoint.epochs,
+        parameters=count_parameters(found.network),
+        note=note,
+        evaluation=found.evaluation,
+    )
+    write_atomically(file, encode_json(kept))
+    print(file, *(f"{name} {with_interval(found.evaluation, name)}" for name in METRICS))
+
+
+def page(text: str) -> str:
+    """`text` with everything between the two marks made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
+
+
+def tables() -> str:
+    """All tables."""
+    records: dict[str, list[Record]] = {}
+    for file in sorted(FOLDER.glob("*-seed*.json")):
+        found = read_json(file, Record)
+        records.setdefault(found.recipe, []).append(found)
+    return "\n".join((_all_models(records), _light_models(records), *_held_out_sets()))
+
+
+def _all_models(records: dict[str, list[Record]]) -> str:
+    head = ("model", "parameters", "published", "faithful recipe", "strong recipe", "command")
+    rows = []
+    for row in yaml.safe_load((FOLDER / "models.yaml").read_text(encoding="utf-8")):
+        faithful = f"recipes/reports/{row['faithful']}.yaml" if "faithful" in row else None
+        strong = f"recipes/{row['strong']}.yaml" if "strong" in row else None
+        command = strong or faithful
+        given = " --set train.weights=FILE" if command and read_recipe(ROOT / command).train.weights not in ("random", "imagenet") else ""
+        rows.append(
+            (
+                f"`{row['model']}`",
+                f"{_parameters(row['model']):,}".replace(",", " "),
+                row["published"],
+                _shown(records.get(faithful or "", ())),
+                _shown(records.get(strong or "", ())),
+                f"`cxr-edge train {command} --data chest_xray --out RUN{given}`" if command else "no report names a recipe",
+            )
+        )
+    return "## All models\n\n" + _table(head, rows)
+
+
+def _parameters(model: str) -> int:
+    import torch
+
+    from toolkit.models.registry import build, count_parameters
+
+    small = {"cnn_94": 100, "cnn_v2": 100, "banjo_cnn": 128}
+    with torch.device("meta"):  # counted, not filled
+        return count_parameters(build(model, Preprocessing(size_px=small.get(model, 224), channels=1 if model in small else 3)))
+
+
+def _shown(found: Sequence[Record]) -> str:
+    if not found:
+        return "-"
+    seeds = f"{len(found)} seeds" if len(found) > 1 else "one seed"
+    notes = "; ".join(dict.fromkeys(one.note for one in found if one.note))
+    names = {"accuracy": "accuracy", "recall": "recall", "specificity": "specificity", "roc_auc": "AUC"}
+    values = ", ".join(f"{names[name]} {_mean(found, lambda one, name=name: getattr(one.evaluation, name))}" for name in METRICS)
+    return (
+        f"{values}; at .5 accuracy {_mean(found, lambda one: one.evaluation.at_half['accuracy'])} ({seeds}{'; ' + notes if notes else ''})"
+    )
+
+
+def _mean(found: Sequence[Record], value: Callable[[Record], float | None]) -> str:
+    values = [known for one in found if (known := value(one)) is not None]
+    if not values:
+        return "-"
+    return three(fmean(values)) + (f" ± {three(stdev(values))}" if len(values) > 1 else "")
+
+
+def _light_models(records: dict[str, list[Record]]) -> str:
+    head = ("recipe", "seed", "accuracy", "recall", "specificity", "AUC", "threshold", "at .5: accuracy", "recall", "specificity")
+    rows = []
+    for name in LIGHT:
+        found = records.get(f"recipes/{name}.yaml", [])
+        for one in found:
+            judged, half = one.evaluation, one.evaluation.at_half
+            own = [with_interval(judged, metric) for metric in METRICS]
+            rows.append((name, str(one.seed), *own, three(judged.threshold), *(three(half[metric]) for metric in METRICS[:3])))
+        if found:
+            own = [_mean(found, lambda one, metric=metric: getattr(one.evaluation, metric)) for metric in METRICS]
+            at_half = [_mean(found, lambda one, metric=metric: one.evaluation.at_half[metric]) for metric in METRICS[:3]]
+            rows.append((f"**{name}**", "mean ± sd", *own, "", *at_half))
+    return "## The three light models, seed by seed (95 % intervals)\n\n" + _table(head, rows)
+
+
+def _held_out_sets() -> list[str]:
+    """What benchmarks/shifted_holdout.py found, where it was run."""
+    file = FOLDER / "shifted_holdout.json"
+    if not file.is_file():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    ranks = found["rank_correlation"]
+    sets = list(ranks["last epochs"])
+    head = ("recipe, last epoch", *(f"{name} ({found['films'][name]})" for name in (*sets, "test")))
+    rows = [(name, *(_auc_and_loss(rows[-1], one) for one in (*sets, "test"))) for name, rows in found["recipes"].items()]
+    rows += [
+        (f"**rank correlation with the test's {metric}, {label}**", *(f"{names[one][metric]:+.2f}" for one in sets), "")
+        for label, names in ranks.items()
+        for metric in ("auc", "loss", "error")
+    ]
+    return ["## Which held-out set ranks recipes (AUC, class-balanced loss; films in brackets)\n\n" + _table(head, rows)]
+
+
+def _auc_and_loss(row: dict[str, float], name: str) -> str:
+    return f"{row[f'{name} auc']:.3f}, {row[f'{name} loss']:.3f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """`record` or `write`."""
+    if sys.argv[1] == "record":
+        recipe, seed, checkpoint, data = sys.argv[2:6]
+        read_recipe(ROOT / recipe)
+        record(recipe, int(seed), Path(checkpoint), Path(data), sys.argv[6] if len(sys.argv) > 6 else "")
+    else:
+        write_atomically(PAGE, page(PAGE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
