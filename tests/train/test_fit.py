@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.recipe import AugmentSpec, OversampleSpec, ScheduleSpec, TrainSpec
+from toolkit.core.recipe import AugmentSpec, OptimizerSpec, OversampleSpec, ScheduleSpec, TrainSpec
 from toolkit.data.cases import Case
 from toolkit.data.films import Films
 from toolkit.errors import TrainingError
@@ -35,7 +35,9 @@ EVERYTHING = TrainSpec(
     epochs=4,
     batch_size=8,
     learning_rate=3e-3,
+    optimizer=OptimizerSpec(name="adamw", weight_decay=0.05, fan_in=100),
     schedule=ScheduleSpec(name="one_cycle"),
+    dropout_factor=0.5,
     balance="oversample",
     oversample=OversampleSpec(ratio=1.0),
     augment=AugmentSpec(flip=True, rotate_deg=8, noise=0.05, blur_px=1.0, erase=0.25),
