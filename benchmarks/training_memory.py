@@ -23,7 +23,7 @@ def main() -> None:
     """Copy, train, measure, remove."""
     given, work = Path(sys.argv[1]), Path(sys.argv[2])
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 20_000
-    recipe = sys.argv[4] if len(sys.argv) > 4 else "recipes/szanet.yaml"
+    recipe = sys.argv[4] if len(sys.argv) > 4 else "recipes/reports/szanet.yaml"
     try:
         for label, name in NAMES.items():
             films = [file.read_bytes() for file in sorted((given / label).iterdir())]
