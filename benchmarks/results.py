@@ -1,6 +1,7 @@
 """The tables of docs/results.md, made from the evaluations in docs/results/.
 
-python benchmarks/results.py record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # measure the official test once, keep the figures
+python benchmarks/results.py train RECIPE SEED CHEST_XRAY [KEY=VALUE ...]           # train in runs/, measure the official test once
+python benchmarks/results.py record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # the second half alone, of a checkpoint that is there
 python benchmarks/results.py write                                                # docs/results.md from what was recorded
 """
 
@@ -19,6 +20,7 @@ from toolkit.core.files import write_atomically
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import read_recipe
 from toolkit.core.reports import Evaluation
+from toolkit.pipeline import Run, run_stages
 from toolkit.report.render import three, with_interval
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +47,7 @@ def record(recipe: str, seed: int, checkpoint: Path, data: Path, note: str) -> N
     from toolkit.examine import examine
     from toolkit.models.registry import count_parameters
 
-    file = FOLDER / f"{recipe.removeprefix('recipes/').removesuffix('.yaml').replace('/', '-')}-seed{seed}.json"
+    file = FOLDER / f"{_stem(recipe, seed)}.json"
     if file.exists():
         sys.exit(f"{file} is there: the test films were looked at; remove it to publish another checkpoint.")
     found = examine(checkpoint, data)
@@ -61,11 +63,23 @@ def record(recipe: str, seed: int, checkpoint: Path, data: Path, note: str) -> N
     print(file, *(f"{name} {with_interval(found.evaluation, name)}" for name in METRICS))
 
 
+def train(recipe: str, seed: int, data: Path, overrides: Sequence[str]) -> None:
+    """Train as `cxr-edge train` does, then record; what was set is noted, but for the places of files."""
+    run = Run(read_recipe(ROOT / recipe, (f"seed={seed}", *overrides)), data, ROOT / "runs" / _stem(recipe, seed))
+    run_stages(run, "train", "train")
+    noted = [one for one in overrides if not Path(one.partition("=")[2]).exists()]
+    record(recipe, seed, run.folder("train"), data, ", ".join(noted))
+
+
 def page(text: str) -> str:
     """`text` with everything between the two marks made anew."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
+
+
+def _stem(recipe: str, seed: int) -> str:
+    return f"{recipe.removeprefix('recipes/').removesuffix('.yaml').replace('/', '-')}-seed{seed}"
 
 
 def tables() -> str:
@@ -171,8 +185,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """`record` or `write`."""
-    if sys.argv[1] == "record":
+    """`train`, `record` or `write`."""
+    if sys.argv[1] == "train":
+        recipe, seed, data = sys.argv[2:5]
+        train(recipe, int(seed), Path(data), sys.argv[5:])
+    elif sys.argv[1] == "record":
         recipe, seed, checkpoint, data = sys.argv[2:6]
         read_recipe(ROOT / recipe)
         record(recipe, int(seed), Path(checkpoint), Path(data), sys.argv[6] if len(sys.argv) > 6 else "")
