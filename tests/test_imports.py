@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "toolkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
-WIRING = {"pipeline", "stages", "seal", "examine"}  # the top of the package: knows every room
+WIRING = {"pipeline", "stages", "seal", "examine", "candidate"}  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
 # What each room may import, besides itself, `core` and `errors`.
 ROOMS: dict[str, set[str]] = {
@@ -42,6 +42,8 @@ HOMES = {
     "nncf": {"quantize/for_openvino.py"},
     "onnx": {"quantize/lower.py", "quantize/for_onnxruntime.py", "export/to_onnx.py"},
     "pytorch_lightning": {"train"},
+    "torch_pruning": {"prune/structured.py"},
+    "optuna": {"prune/search.py"},
     "safetensors": {"train/checkpoint.py", "train/weights.py"},
     "torchvision": {"models"},
     "timm": {"models/published.py"},
@@ -50,7 +52,7 @@ HOMES = {
     "matplotlib": {"report/plots.py"},
     "jinja2": {"report/render.py"},
     "scipy": {"validate/intervals.py", "core/operating.py"},
-    "torch": {"models", "train", "prune", "quantize/lower.py", "data/loader.py", "examine.py"},
+    "torch": {"models", "train", "prune", "quantize/lower.py", "data/loader.py", "examine.py", "candidate.py"},
 }
 TORCH_FREE = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -23,7 +23,7 @@ from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
 from toolkit.core.files import sha256_of
 from toolkit.core.recipe import STAGES, Recipe, read_recipe
-from toolkit.core.reports import CrossValidation, RunReport
+from toolkit.core.reports import CrossValidation, PruneReport, RunReport, Sensitivity
 from toolkit.data.films import prepare_films
 from toolkit.data.shortcuts import contradiction
 from toolkit.data.splits import split_by_patient
@@ -40,6 +40,45 @@ DEMO = ROOT / "recipes" / "demo.yaml"
 def model_digests(run: Path) -> dict[str, str]:
     """Digest of each model file of the run's bundle."""
     return {artifact.name: " ".join(file.sha256 for file in artifact.files) for artifact in Bundle(run / "bundle").manifest.artifacts}
+
+
+STRUCTURED = "prune={method: structured, target: {bytes: 300000}, recovery: {epochs: 1, learning_rate: 1e-3}}"
+
+
+def test_a_structured_run_exports_a_smaller_model_and_prunes_again_only_when_asked(
+    copy_of_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [*OVERRIDES, "--set", STRUCTURED]
+    assert call_cli("prune", DEMO, "--out", copy_of_run, *overrides) == 2
+    assert "was made with another recipe or other films; choose another --out, or add --redo prune" in capsys.readouterr().err
+    assert call_cli("prune", DEMO, "--out", copy_of_run, "--redo", *overrides) == 0
+    printed = capsys.readouterr().out
+    report = read_json(copy_of_run / "prune" / "prune.json", PruneReport)
+    assert report.steps[-1].bytes <= 300_000
+    assert f"{report.steps[-1].parameters}" in printed
+    assert [row.runtime for row in report.benefits] == ["onnxruntime", "openvino"]
+    assert call_cli("quantize", DEMO, "--out", copy_of_run, *overrides) == 0
+    assert (copy_of_run / "quantize" / "float.onnx").stat().st_size == report.steps[-1].bytes
+
+
+def test_a_budget_out_of_reach_ends_with_1_and_one_sentence(copy_of_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = [*OVERRIDES, "--set", "prune={method: structured, target: {bytes: 10}}"]
+    assert call_cli("prune", DEMO, "--out", copy_of_run, "--redo", *overrides) == 1
+    assert "The target of 10 bytes cannot be reached: the nearest is" in capsys.readouterr().err
+
+
+def test_sensitivity_is_a_table_a_file_and_a_picture_of_one_recipe(copy_of_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = [*OVERRIDES, "--set", STRUCTURED]
+    assert call_cli("prune", DEMO, "--out", copy_of_run, "--sensitivity", *overrides) == 0
+    printed = capsys.readouterr().out
+    rows = read_json(copy_of_run / "sensitivity" / "sensitivity.json", tuple[Sensitivity, ...])
+    assert {row.layer for row in rows} == {"features.0.0", "features.1.0", "features.2.0", "head.1"}
+    assert all(row.layer in printed for row in rows)
+    assert (copy_of_run / "sensitivity" / "sensitivity.svg").is_file()
+    assert (copy_of_run / "prune" / "checkpoint.json").is_file()  # of the other recipe, not touched
+    assert call_cli("prune", DEMO, "--out", copy_of_run, "--sensitivity", *OVERRIDES) == 2
+    assert "was made with another recipe" in capsys.readouterr().err
+    assert call_cli("prune", DEMO, "--out", copy_of_run, "--sensitivity", "--redo", *OVERRIDES) == 0
 
 
 def test_a_finished_run_leaves_bundle_and_reports(finished_run: Path) -> None:
@@ -252,7 +291,7 @@ def test_films_are_held_out_by_what_contradicts_their_label(phantoms: Path, tmp_
 
 
 # A file of the stage that shows that it is well under way.
-UNDER_WAY = {"train": "train/last.ckpt", "prune": "prune/last.ckpt", "export": "export/fp32.onnx"}
+UNDER_WAY = {"train": "train/last.ckpt", "prune": "prune/step-1/last.ckpt", "export": "export/fp32.onnx"}
 
 
 @pytest.mark.parametrize("stage", list(UNDER_WAY))

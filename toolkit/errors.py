@@ -13,6 +13,7 @@
         |-- BundleError             1   digest, schema, missing file
         |-- ParityError             1   an artifact disagrees with the model that it came from
         |-- TrainingError           1   the loss is not a number; the memory does not suffice
+        |-- PruningError            1   a budget out of reach, a slower candidate, a layer without weights
         `-- GateError               1   no artifact passed its recall gate
 
 A message says what was found, what was expected and what to do, in one sentence or two.
@@ -80,6 +81,10 @@ class TrainingError(VerificationError):
     """Training broke down: the loss is not a number, or the memory does not suffice."""
 
     epoch = 0  # the last good one, whose weights the network holds
+
+
+class PruningError(VerificationError):
+    """A budget is out of reach, a candidate is slower than its parent, or a layer would keep nothing."""
 
 
 class GateError(VerificationError):

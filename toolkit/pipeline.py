@@ -20,6 +20,7 @@ from types import ModuleType
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.recipe import STAGES, Recipe
+from toolkit.core.reports import Sensitivity
 from toolkit.data.cases import Case, Source
 from toolkit.data.films import Films
 from toolkit.data.phantom import write_phantoms
@@ -32,7 +33,8 @@ from toolkit.errors import DataError, MissingDependencyError, StageError
 LOG = logging.getLogger(__name__)
 MARK = "stage.json"
 FILMS = "films"
-TEACHER = "checkpoint.json"
+CHECKPOINT = "checkpoint.json"
+SENSITIVITY = "sensitivity"
 WORKSHOP = ("torch", "workshop", "Making a model")
 
 
@@ -90,14 +92,15 @@ class Run:
 
     def key(self, stage: str) -> str:
         """Digest of recipe, data and the files that the recipe names, as far as the stage depends on them."""
-        return sha256_of_bytes(f"{self.recipe.sha256_through(stage)} {self.source.sha256()}{self._given}".encode())
+        through = "prune" if stage == SENSITIVITY else stage
+        return sha256_of_bytes(f"{self.recipe.sha256_through(through)} {self.source.sha256()}{self._given}".encode())
 
     @cached_property
     def _given(self) -> str:
         """Digests of the weights and of the teacher that training begins with; raises StageError when one is missing."""
         spec = self.recipe.train
-        files = [Path(spec.weights)] if spec.weights not in ("random", "imagenet") else []
-        files += [Path(spec.distill.teacher) / TEACHER] if spec.distill else []
+        files = [_described(Path(spec.weights))] if spec.weights not in ("random", "imagenet") else []
+        files += [Path(spec.distill.teacher) / CHECKPOINT] if spec.distill else []
         for file in files:
             if not file.is_file():
                 raise StageError(f"No {file}, which the recipe's section 'train' names; set train.weights or train.distill to its place.")
@@ -136,6 +139,11 @@ class Run:
         return read_json(path, Mark, StageError) if path.is_file() else None
 
 
+def _described(weights: Path) -> Path:
+    """What stands for given weights: the file, or the description in a checkpoint's folder."""
+    return weights / CHECKPOINT if weights.is_dir() else weights
+
+
 def run_stages(run: Run, first: str, last: str) -> None:
     """Run the stages from `first` to `last`; those that are done are left alone.
 
@@ -144,11 +152,7 @@ def run_stages(run: Run, first: str, last: str) -> None:
     work = workshop("stages")
     start = STAGES.index(first)
     for before in STAGES[:start]:
-        if not run.is_done(before):
-            raise StageError(
-                f"'{first}' continues from what '{before}' leaves in {run.folder(before)}, and that is missing or belongs to "
-                f"another recipe or other films: run cxr-edge {before} first, with the same recipe, --data and --out."
-            )
+        _need(run, first, before)
     for stage in STAGES[start : STAGES.index(last) + 1]:
         if run.is_done(stage):
             LOG.info("%s: done before, kept", stage)
@@ -159,6 +163,26 @@ def run_stages(run: Run, first: str, last: str) -> None:
         getattr(work, stage)(run)
         run.mark(stage, done=True)
         LOG.info("%s: done in %.0f s", stage, time.monotonic() - started)
+
+
+def sensitivities(run: Run, redo: bool) -> tuple[Sensitivity, ...]:
+    """Prune each layer of what 'train' left alone; rows of another recipe or other films are refused, unless they are to be made anew."""
+    work = workshop("stages")
+    _need(run, "prune", "train")
+    if redo:
+        shutil.rmtree(run.folder(SENSITIVITY), ignore_errors=True)
+    run.begin(SENSITIVITY)
+    rows: tuple[Sensitivity, ...] = work.prune_sensitivity(run)
+    run.mark(SENSITIVITY, done=True)
+    return rows
+
+
+def _need(run: Run, stage: str, before: str) -> None:
+    if not run.is_done(before):
+        raise StageError(
+            f"'{stage}' continues from what '{before}' leaves in {run.folder(before)}, and that is missing or belongs to "
+            f"another recipe or other films: run cxr-edge {before} first, with the same recipe, --data and --out."
+        )
 
 
 def workshop(name: str) -> ModuleType:

@@ -16,7 +16,7 @@ from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, wr
 from toolkit.core.reports import DriftRow, RunReport
 from toolkit.pipeline import Run
 from toolkit.report.render import render_card, render_page
-from toolkit.stages import fastest_first, read_folds, read_histories, read_results
+from toolkit.stages import fastest_first, read_folds, read_histories, read_pruning, read_results
 from toolkit.train.checkpoint import load_checkpoint
 
 BUNDLE, REPORT_JSON, REPORT_HTML = "bundle", "report.json", "report.html"
@@ -106,4 +106,5 @@ def _report(run: Run, bundle: Bundle) -> RunReport:
         bundle_bytes=folder_bytes(bundle.folder),
         bundle_sha256=sha256_of(bundle.folder / MANIFEST),
         cross_validation=read_folds(run),
+        pruning=read_pruning(run),
     )

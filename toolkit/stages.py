@@ -6,25 +6,32 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from toolkit.benchmark.host import installed
 from toolkit.benchmark.run import benchmark as measure_latency
 from toolkit.benchmark.run import single_stream_p50
+from toolkit.candidate import ExportGauge
 from toolkit.core import operating
 from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
 from toolkit.core.bundle import REFERENCE_SCORES, SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import storage_errors, write_atomically
-from toolkit.core.reports import CrossValidation, DriftReport, Evaluation, LatencyReport
+from toolkit.core.reports import CrossValidation, DriftReport, Evaluation, LatencyReport, PruneReport, Sensitivity
 from toolkit.core.target import Target
 from toolkit.data.films import Films
 from toolkit.export import to_onnx, to_openvino
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.runtimes import runtime
 from toolkit.pipeline import Run
-from toolkit.prune.magnitude import prune as prune_network
+from toolkit.prune.run import REPORT as PRUNED
+from toolkit.prune.run import Pruning
+from toolkit.prune.run import prune as prune_network
+from toolkit.prune.sensitivity import sensitivity
 from toolkit.quantize import for_onnxruntime, for_openvino
 from toolkit.quantize.calibration import calibration_images
 from toolkit.quantize.lower import lower
+from toolkit.report import plots
 from toolkit.train.augment import changed_once
 from toolkit.train.checkpoint import has_checkpoint, load_checkpoint
 from toolkit.train.fit import forget_progress, read_history
@@ -39,6 +46,7 @@ LOG = logging.getLogger(__name__)
 FLOAT_GRAPH = "float"
 QUANTIZERS = {"onnxruntime": (for_onnxruntime.quantize, ".onnx"), "openvino": (for_openvino.quantize, ".xml")}
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "pillow")
+PARETO, SENSITIVITY = "pareto.svg", "sensitivity"
 DRIFT, LATENCY, EVALUATIONS, DENSE = "drift.json", "latency.json", "evaluations.json", "dense.json"
 
 
@@ -54,12 +62,36 @@ def train(run: Run) -> None:
 
 
 def prune(run: Run) -> None:
-    """Zero weights and let the rest recover."""
+    """Take weights or channels out, step by step, and let the rest recover; then measure what that brought."""
     folder = run.folder("prune")
+    work, gauge = pruning(run)
     if not has_checkpoint(folder):
-        dense, network = load_checkpoint(run.folder("train"))
-        prune_network(run.recipe.prune, run.recipe.train, network, _task(run, "prune", dense.weights_sha256), folder)
-    forget_progress(folder)
+        prune_network(work, folder)
+    report = read_json(folder / PRUNED, PruneReport)
+    if run.recipe.prune.method != "none":
+        _, network = load_checkpoint(folder)
+        report = msgspec.structs.replace(report, benefits=gauge.benefits(work.dense, network))
+    write_atomically(folder / PRUNED, encode_json(report))
+    if report.candidates:
+        write_atomically(folder / PARETO, plots.pareto(report.candidates))
+    for place in folder.glob("step-*"):
+        forget_progress(place)
+
+
+def pruning(run: Run) -> tuple[Pruning, ExportGauge]:
+    """What pruning works with, and what asks an exported candidate for its cost."""
+    spec, recipe = run.recipe.prune, run.recipe
+    dense, network = load_checkpoint(run.folder("train"))
+    gauge = ExportGauge(dense.preprocessing, recipe.export.opset, spec.runtime, spec.threads)
+    return Pruning(spec, recipe.train, network, _task(run, "prune", dense.weights_sha256), gauge), gauge
+
+
+def prune_sensitivity(run: Run) -> tuple[Sensitivity, ...]:
+    """Prune each layer of the dense network alone; leaves RUN/sensitivity/sensitivity.json and .svg."""
+    work, _ = pruning(run)
+    rows = sensitivity(work, run.folder(SENSITIVITY))
+    write_atomically(run.folder(SENSITIVITY) / "sensitivity.svg", plots.sensitivity(rows))
+    return rows
 
 
 def quantize(run: Run) -> None:
@@ -135,6 +167,11 @@ def benchmark(run: Run) -> None:
 def read_histories(run: Run) -> dict[str, tuple[dict[str, float], ...]]:
     """The training curves of each stage that trained."""
     return {stage: read_history(run.folder(stage)) for stage in ("train", "prune")}
+
+
+def read_pruning(run: Run) -> PruneReport:
+    """What pruning left."""
+    return read_json(run.folder("prune") / PRUNED, PruneReport)
 
 
 def read_folds(run: Run) -> CrossValidation | None:

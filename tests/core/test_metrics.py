@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from toolkit.core.metrics import NO_CALLS, NO_NEGATIVES, NO_POSITIVES, ONE_CLASS, Confusion, placements, roc_auc
+from toolkit.core.metrics import NO_CALLS, NO_NEGATIVES, NO_POSITIVES, ONE_CLASS, Confusion, placements, recall_at, roc_auc
 
 BY_HAND = Confusion(tp=8, fp=1, tn=3, fn=2)
 
@@ -95,6 +95,15 @@ def test_area_of_one_class_is_none(labels: list[int]) -> None:
     scores = np.arange(len(labels), dtype=float)
     assert roc_auc(np.array(labels, np.int64), scores) is None
     assert placements(np.array(labels, np.int64), scores) is None
+
+
+def test_recall_at_a_specificity_by_hand() -> None:
+    labels, scores = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.array([0.1, 0.2, 0.3, 0.6, 0.25, 0.5, 0.7, 0.6])
+    assert recall_at(labels, scores, 1.0) == 0.25  # above .6, and a tie with a negative does not count
+    assert recall_at(labels, scores, 0.75) == 0.75  # above .3
+    assert recall_at(labels, scores, 0.74) == 0.75
+    assert recall_at(labels, scores, 0.5) == 1.0
+    assert recall_at(labels, scores, 0.0) == 1.0
 
 
 def test_placements_by_hand() -> None:

@@ -16,7 +16,7 @@ from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
 from toolkit.core.labels import Labels
 from toolkit.core.metrics import Confusion, Curves
-from toolkit.core.reports import Evaluation, RunReport
+from toolkit.core.reports import Candidate, Evaluation, RunReport, Sensitivity
 from toolkit.report import plots
 from toolkit.report.render import render_explanation
 
@@ -55,6 +55,36 @@ def test_the_page_tells_what_the_run_found(finished_run: Path) -> None:
         assert evaluation.artifact in page
         assert f"{evaluation.recall:.3f}" in page
     assert f"use {report.recommended[0]}" in re.sub(r"\s+", " ", page)
+
+
+def test_the_page_tells_what_pruning_brought_and_what_zeros_do_not(finished_run: Path) -> None:
+    report = read_json(finished_run / "report.json", RunReport)
+    assert report.pruning is not None
+    page = re.sub(r"<[^>]+>", " ", (finished_run / "report.html").read_text())
+    (step,) = report.pruning.steps
+    assert f"{100 * step.sparsity:.1f}" in page
+    assert str(step.parameters) in page
+    for row in report.pruning.benefits:
+        assert f"{row.p50_ms:.3f}" in page
+        assert f"{row.faster_rounds} of {row.rounds}" in page
+    assert "a runtime that does not look for them gains no time and no bytes on disk" in page
+
+
+def test_a_pareto_plot_shows_what_each_candidate_loses() -> None:
+    def one(size: int, ms: float, loss: float, *, passed: bool, pareto: bool = False) -> Candidate:
+        return Candidate(kept={}, bytes=size, p50_ms=ms, recall_loss_pt=loss, roc_auc_loss=0.0, passed=passed, pareto=pareto)
+
+    found = (one(1_000_000, 0.5, 0.25, passed=True, pareto=True), one(500_000, 0.3, 7.5, passed=False))
+    picture = plots.pareto(found).decode()
+    assert "0.25 pt" in picture
+    assert "7.50 pt" not in picture  # it was dropped
+
+
+def test_sensitivity_has_a_curve_for_each_layer() -> None:
+    rows = [Sensitivity(layer=layer, ratio=ratio, kept=1, roc_auc_loss=ratio, recall_loss_pt=0.0) for layer in "ab" for ratio in (0.2, 0.8)]
+    picture = plots.sensitivity(rows).decode()
+    assert "<!-- a -->" in picture
+    assert "<!-- b -->" in picture
 
 
 def test_the_card_warns_and_states_the_figures(finished_run: Path) -> None:

@@ -19,7 +19,7 @@ from toolkit.errors import CxrEdgeError
 VERBS = {
     "compress": "the whole flow: train, prune, quantize, export, validate, benchmark",
     "train": "train the dense network",
-    "prune": "make weights zero and let the rest recover",
+    "prune": "take weights or channels out and let the rest recover",
     "quantize": "lower to one float graph and make int8 graphs",
     "export": "write and check the artifacts",
     "evaluate": "metrics of an artifact on labelled films",

@@ -23,7 +23,10 @@ class Provenance(Frozen, frozen=True, kw_only=True):
 
 
 class Checkpoint(Frozen, frozen=True, kw_only=True):
-    """A trained network: this description (`checkpoint.json`) beside its weights (`weights.safetensors`)."""
+    """A trained network: this description (`checkpoint.json`) beside its weights (`weights.safetensors`).
+
+    `widths` names the layers of `model` that structured pruning made narrower: channels in, channels out.
+    """
 
     model: str
     preprocessing: Preprocessing
@@ -32,6 +35,7 @@ class Checkpoint(Frozen, frozen=True, kw_only=True):
     weights_sha256: str
     epochs: int
     sparsity: float = 0.0
+    widths: Mapping[str, tuple[int, int]] = {}
     provenance: Provenance
 
 

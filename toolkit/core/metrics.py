@@ -97,6 +97,15 @@ def roc_auc(labels: LabelArray, scores: FloatArray) -> float | None:
     return None if above is None else float(above[0].mean())
 
 
+def recall_at(labels: LabelArray, scores: FloatArray, specificity: float) -> float:
+    """The highest recall that a threshold gives with at least this specificity; `labels` 0 or 1 `[N]`, both classes occur."""
+    negatives = np.sort(scores[labels == 0])[::-1]  # highest first
+    allowed = int(np.floor((1 - specificity) * len(negatives) + 1e-9))
+    if allowed >= len(negatives):
+        return 1.0
+    return float((scores[labels == 1] > negatives[allowed]).mean())
+
+
 def above_chance(area: float | None, bounds: Interval | None) -> bool:
     """True when an AUC's interval stays above .5; without an interval (no spread in the scores) the area itself decides."""
     return (bounds[0] if bounds else area or 0) > CHANCE

@@ -12,7 +12,7 @@ from toolkit.core.codec import Frozen, decode, encode_json
 from toolkit.core.files import sha256_of_bytes
 from toolkit.core.labels import Labels
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.target import ArtifactName
+from toolkit.core.target import ArtifactName, Backend
 from toolkit.errors import MissingDependencyError, RecipeError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ STAGES = ("train", "prune", "quantize", "export", "validate", "benchmark")
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Seed = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+Ratio = Annotated[float, Meta(gt=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, lt=1e6)]
 CropShare = Annotated[float, Meta(gt=0, le=2)]
 
@@ -118,8 +119,9 @@ class DistillSpec(Frozen, frozen=True, kw_only=True):
 class TrainSpec(Frozen, frozen=True, kw_only=True):
     """How a network is trained.
 
-    `weights`: 'random', 'imagenet' (downloaded), or a file. `trainable`: the names of parts that learn, such as 'head'; empty means
-    all. `balance`: 'class_weights' in the loss, 'oversample', or 'none'. `focal_gamma`: Lin et al. 2017, 0 is plain cross-entropy.
+    `weights`: 'random', 'imagenet' (downloaded), a file, or the folder of a checkpoint, which is trained on. `trainable`: the names of
+    parts that learn, such as 'head'; empty means all. `balance`: 'class_weights' in the loss, 'oversample', or 'none'. `focal_gamma`:
+    Lin et al. 2017, 0 is plain cross-entropy.
     `dropout_factor` multiplies every dropout rate of the architecture while training (up to .9): less for a network that learns too little.
     `average`: decay of an exponential moving average of the weights, null for none. `keep`: the epoch with the least held-out loss, or the
     last. `early_stopping_epochs`: null runs all epochs. `folds`: cross-validation by patient before the training proper, null for none.
@@ -148,13 +150,88 @@ class TrainSpec(Frozen, frozen=True, kw_only=True):
     folds: Annotated[int, Meta(ge=2, le=20)] | None = None
 
 
-class PruneSpec(Frozen, frozen=True, kw_only=True):
-    """Which share of the weights becomes zero, and how long the rest may recover."""
+class TargetSpec(Frozen, frozen=True, kw_only=True):
+    """How small a structured model becomes; exactly one of four. `ratio`: the share of the channels that goes. `macs`: multiply-accumulates
+    of one film. `bytes`: the float ONNX graph. `latency_ms`: median of one film, of the exported candidate, in the runtime of `prune`."""
 
-    method: Literal["magnitude"] = "magnitude"
-    sparsity: Annotated[float, Meta(gt=0, lt=1)] = 0.5
-    epochs: Count = 2
+    latency_ms: Positive | None = None
+    macs: Annotated[int, Meta(ge=1)] | None = None
+    bytes: Annotated[int, Meta(ge=1)] | None = None
+    ratio: Ratio | None = None
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.latency_ms, self.macs, self.bytes, self.ratio)) != 1:
+            raise ValueError("expected exactly one of latency_ms, macs, bytes, ratio")
+
+
+class RecoverySpec(Frozen, frozen=True, kw_only=True):
+    """Fine-tuning after each step of pruning; what is not said here is as in `train`: augmentations, weight averaging, optimizer.
+
+    The dense network teaches: `share` is its part of the loss, by probabilities softened at `temperature`; `features` weighs how far
+    the last maps attend to other places than the dense network's (Zagoruyko and Komodakis 2017). `schedule` null is that of `train`.
+    `batch_norm`: statistics are estimated anew on augmented train films, before and after. `epochs` 0: no fine-tuning.
+    """
+
+    epochs: Annotated[int, Meta(ge=0, le=10**6)] = 2
     learning_rate: Positive = 2e-5
+    schedule: ScheduleSpec | None = None
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    temperature: Annotated[float, Meta(ge=1, le=20)] = 2.0
+    features: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    batch_norm: bool = True
+
+
+class SearchSpec(Frozen, frozen=True, kw_only=True):
+    """Looks for the smallest structured model that keeps its recall on held-out patients.
+
+    'bisection' walks one ratio of channels for all layers; 'optuna' chooses a ratio for each layer (Akiba et al. 2019). `epochs` of
+    fine-tuning for each candidate; one that loses more than `max_recall_loss_pt` points of recall is dropped.
+    """
+
+    method: Literal["bisection", "optuna"] = "bisection"
+    trials: Count = 8
+    epochs: Annotated[int, Meta(ge=0, le=10**6)] = 1
+    max_recall_loss_pt: Annotated[float, Meta(ge=0, le=100)] = 0.5
+    low: Ratio = 0.1
+    high: Ratio = 0.95
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise ValueError("expected low below high")
+
+
+class PruneSpec(Frozen, frozen=True, kw_only=True):
+    """What goes, in how many steps, and how the rest recovers after each.
+
+    `method`: 'magnitude' and 'random' make the share `sparsity` of the weights zero, along the cubic schedule of Zhu and Gupta 2017 when
+    there are several steps; 'n_m' leaves the n largest of m neighbours (`pattern`); 'structured' takes whole channels out, down to
+    `target` or what `search` finds; 'none' leaves the network as it is. `scope`: the least important of the whole network, of each layer,
+    or ('isomorphic', structured alone) of the layers of one kind. `importance` is that of channels. Channels that stay are rounded up to
+    a multiple of `round_to`, and are `min_channels` at least. Latency is that of one film in `runtime` on `threads`; a structured
+    network that is slower there than its parent is refused.
+    """
+
+    method: Literal["magnitude", "random", "n_m", "structured", "none"] = "magnitude"
+    scope: Literal["global", "layer", "isomorphic"] = "global"
+    sparsity: Ratio = 0.5
+    pattern: tuple[Count, Count] = (2, 4)
+    importance: Literal["l1", "l2", "bn_scale", "taylor", "hessian", "fpgm", "lamp", "random"] = "l2"
+    target: TargetSpec | None = None
+    round_to: Count = 8
+    min_channels: Count = 8
+    runtime: Backend = "openvino"
+    threads: Count = 2
+    steps: Annotated[int, Meta(ge=1, le=100)] = 1
+    recovery: RecoverySpec = RecoverySpec()
+    search: SearchSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.method == "structured" and (self.target is None) == (self.search is None):
+            raise ValueError("expected either 'target' or 'search' for the method 'structured'")
+        if self.method != "structured" and (self.target is not None or self.search is not None or self.scope == "isomorphic"):
+            raise ValueError("expected the method 'structured' for 'target', 'search' and the scope 'isomorphic'")
+        if self.pattern[0] >= self.pattern[1]:
+            raise ValueError("expected a pattern [n, m] with n below m, such as [2, 4]")
 
 
 class QuantizeSpec(Frozen, frozen=True, kw_only=True):

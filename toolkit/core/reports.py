@@ -164,6 +164,76 @@ class LatencyReport(Frozen, frozen=True, kw_only=True):
     skipped: tuple[Skipped, ...] = ()
 
 
+class PruneStep(Frozen, frozen=True, kw_only=True):
+    """A network after one step of pruning and its recovery. `macs` of one film, `bytes` of its float ONNX graph; the rates on held-out
+    patients, at the operating point that was chosen anew."""
+
+    sparsity: float
+    parameters: int
+    macs: int
+    bytes: int
+    epochs: int
+    threshold: float
+    temperature: float
+    recall: float | None
+    specificity: float | None
+    roc_auc: float | None
+
+
+class Candidate(Frozen, frozen=True, kw_only=True):
+    """A structured network that a search tried. `kept`: channels that stay, by layer; `p50_ms` of one film in the recipe's runtime.
+
+    `recall_loss_pt` is what it misses more than the dense network on held-out patients when it is allowed no more false alarms.
+    `pareto`: it passed, and none that passed is better in size, latency and recall at once.
+    """
+
+    kept: Mapping[str, int]
+    bytes: int
+    p50_ms: float
+    recall_loss_pt: float
+    roc_auc_loss: float
+    passed: bool
+    pareto: bool = False
+
+
+class Benefit(Frozen, frozen=True, kw_only=True):
+    """What pruning brought in one runtime, float ONNX graphs, one film at a time, both networks measured in turns.
+
+    `compressed_bytes`: by DEFLATE, as in a zip file. `faster_rounds` of `rounds` were won by the pruned network.
+    """
+
+    runtime: str
+    threads: int
+    bytes_dense: int
+    bytes: int
+    compressed_bytes_dense: int
+    compressed_bytes: int
+    p50_ms_dense: float
+    p50_ms: float
+    rounds: int
+    faster_rounds: int
+
+
+class PruneReport(Frozen, frozen=True, kw_only=True):
+    """`prune.json`. `left_dense`: layers whose channels cannot be taken out, or whose weights do not fit the pattern."""
+
+    method: str
+    steps: tuple[PruneStep, ...]
+    benefits: tuple[Benefit, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    left_dense: tuple[str, ...] = ()
+
+
+class Sensitivity(Frozen, frozen=True, kw_only=True):
+    """One layer pruned alone, without fine-tuning: what held-out patients say. `kept`: its channels, or its weights, that stay."""
+
+    layer: str
+    ratio: float
+    kept: int
+    roc_auc_loss: float
+    recall_loss_pt: float
+
+
 class Prediction(Frozen, frozen=True, kw_only=True):
     """What is said of one film. `label` is the side of the threshold that it falls on; an unusable file has `error` instead."""
 
@@ -200,3 +270,4 @@ class RunReport(Frozen, frozen=True, kw_only=True):
     bundle_bytes: int
     bundle_sha256: str
     cross_validation: CrossValidation | None = None
+    pruning: PruneReport | None = None

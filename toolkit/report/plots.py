@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.core.labels import Labels
 from toolkit.core.metrics import Confusion, Curves, FloatArray, LabelArray
-from toolkit.core.reports import LatencyReport
+from toolkit.core.reports import Candidate, LatencyReport, Sensitivity
 from toolkit.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -56,6 +56,41 @@ def latency_bars(report: LatencyReport) -> bytes:
     axes.set(xlabel="ms a film, median, model alone")
     if threads:
         axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def pareto(candidates: Sequence[Candidate]) -> bytes:
+    """Size and latency of each candidate of a search; those that no other beats are joined, dropped ones are crosses."""
+    figure = _figure(6.4, 3.6)
+    axes = figure.subplots()
+    dropped = [one for one in candidates if not one.passed]
+    beaten = [one for one in candidates if one.passed and not one.pareto]
+    best = sorted((one for one in candidates if one.pareto), key=lambda one: one.bytes)
+    for chosen, mark, colour, label in ((dropped, "x", GREY, "dropped"), (beaten, "o", GREY, "passed"), (best, "o-", BLUE, "Pareto set")):
+        axes.plot([one.bytes / 1e6 for one in chosen], [one.p50_ms for one in chosen], mark, color=colour, label=label)
+    for one in best:
+        text = f"{one.recall_loss_pt:.2f} pt"
+        axes.annotate(text, (one.bytes / 1e6, one.p50_ms), xytext=(4, 5), textcoords="offset points", fontsize=8)
+    axes.margins(0.12)
+    axes.set(xlabel="MB, float ONNX", ylabel="ms a film, median", title="Candidates, and the points of recall that they lose")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def sensitivity(rows: Sequence[Sensitivity]) -> bytes:
+    """A curve for each layer: the AUC on held-out patients that is lost when the layer alone is pruned."""
+    layers = list(dict.fromkeys(row.layer for row in rows))
+    figure = _figure(7.2, max(3.4, 0.6 + 0.17 * len(layers)))
+    axes = figure.subplots()
+    from matplotlib import colormaps
+
+    for number, layer in enumerate(layers):
+        found = [row for row in rows if row.layer == layer]
+        colour = colormaps["viridis"](number / max(1, len(layers) - 1))  # from the first layer to the last
+        axes.plot([row.ratio for row in found], [row.roc_auc_loss for row in found], ".-", color=colour, label=layer)
+    axes.set(xlabel="share of the layer that goes", ylabel="AUC lost, held-out", title="One layer pruned alone, not fine-tuned")
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     return _svg(figure)
 
 

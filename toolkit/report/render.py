@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.core.bundle import Manifest
 from toolkit.core.reports import Evaluation, RunReport
 from toolkit.errors import MissingDependencyError
-from toolkit.report.plots import data_uri, latency_bars, training_curves
+from toolkit.report.plots import data_uri, latency_bars, pareto, training_curves
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,7 +20,7 @@ SHOWN = ("accuracy", "recall", "specificity", "precision", "f1", "balanced_accur
 
 def render_page(report: RunReport, manifest: Manifest) -> str:
     """One HTML file, nothing loaded from elsewhere."""
-    curves = {stage: data_uri(training_curves(rows, stage)) for stage, rows in report.history.items()}
+    curves = {stage: data_uri(training_curves(rows, stage)) for stage, rows in report.history.items() if rows}
     p50 = {artifact.name: artifact.p50_ms for artifact in manifest.artifacts}
     return (
         _environment(autoescape=True)
@@ -31,6 +31,7 @@ def render_page(report: RunReport, manifest: Manifest) -> str:
             p50=p50,
             curves=curves,
             latency_plot=data_uri(latency_bars(report.latency)),
+            pareto_plot=data_uri(pareto(report.pruning.candidates)) if report.pruning and report.pruning.candidates else None,
             drift={row.artifact: row for row in report.drift.rows},
         )
     )

@@ -12,6 +12,7 @@ from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, write_atomically
 from toolkit.errors import BundleError, StageError
 from toolkit.models.registry import build
+from toolkit.models.resize import resize
 from toolkit.train.weights import fill, read_tensors
 
 DESCRIPTION = "checkpoint.json"
@@ -47,5 +48,6 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, nn.Module]:
     if sha256_of(folder / WEIGHTS) != checkpoint.weights_sha256:
         raise BundleError(f"{folder / WEIGHTS} is not the file that {DESCRIPTION} names: its digest differs; train again.")
     network = build(checkpoint.model, checkpoint.preprocessing)
+    resize(network, checkpoint.widths)
     fill(network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return checkpoint, network.eval()

@@ -8,7 +8,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,7 @@ class History(Callback):
         seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append({"epoch": trainer.current_epoch + 1, **{key: seen[key] for key in COLUMNS[1:4]}, "learning_rate": rate})
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        write_atomically(self.path, text.getvalue())
+        write_history(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows."""
@@ -153,6 +149,15 @@ def read_history(folder: Path) -> tuple[dict[str, float], ...]:
     """The rows of `history.csv`."""
     with (folder / HISTORY).open(encoding="ascii") as stream:
         return tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(stream))
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """`history.csv`, a row for each epoch."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def forget_progress(folder: Path) -> None:

@@ -70,14 +70,19 @@ class Classifier(lightning.LightningModule):
             images = augment(images, self.spec.augment, self.generator)
         return images, labels, copied
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """The loss of a batch; raises TrainingError when it is not a number."""
-        images, labels, _ = batch
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Of a batch: by the labels, and by the teacher where there is one."""
         logits = self(images)
         loss = classification_loss(logits, labels, self.weights, self.spec)
         if self.teacher is not None and self.spec.distill is not None:
             share = self.spec.distill.share
             loss = (1 - share) * loss + share * distillation_loss(logits, self.teacher(images), self.spec.distill)
+        return loss
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of a batch; raises TrainingError when it is not a number."""
+        images, labels, _ = batch
+        loss = self.loss(images, labels)
         if not torch.isfinite(loss):
             raise self._broken(f"The loss of epoch {self.current_epoch + 1}, batch {index + 1} is {loss.item()}")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))

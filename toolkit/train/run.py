@@ -17,6 +17,7 @@ from toolkit.core.recipe import TrainSpec
 from toolkit.data.films import Films
 from toolkit.errors import ModelError, TrainingError
 from toolkit.models.registry import build
+from toolkit.models.resize import changed_widths
 from toolkit.train.checkpoint import load_checkpoint, save_checkpoint, weights_of
 from toolkit.train.fit import fit
 from toolkit.train.freeze import train_only
@@ -60,10 +61,26 @@ def train(spec: TrainSpec, task: Task, folder: Path) -> Checkpoint:
 
 
 def fresh_network(spec: TrainSpec, preprocessing: Preprocessing) -> nn.Module:
-    """The network that training begins with: built, filled as `weights` says, frozen as `trainable` says."""
-    network = build(spec.model, preprocessing)
-    initialise(network, spec.weights)
+    """The network that training begins with: built, filled as `weights` says, frozen as `trainable` says.
+
+    `weights` may be the folder of a checkpoint: its network, pruned as it may be, is trained on.
+    """
+    if Path(spec.weights).is_dir():
+        network = _network_of(Path(spec.weights), spec, preprocessing)
+    else:
+        network = build(spec.model, preprocessing)
+        initialise(network, spec.weights)
     train_only(network, spec.trainable)
+    return network
+
+
+def _network_of(folder: Path, spec: TrainSpec, preprocessing: Preprocessing) -> nn.Module:
+    described, network = load_checkpoint(folder)
+    if (described.model, described.preprocessing) != (spec.model, preprocessing):
+        raise ModelError(
+            f"The checkpoint in {folder} is a {described.model} for films of {described.preprocessing.size_px} px; this recipe trains "
+            f"{spec.model} for {preprocessing.size_px} px: take its model and its section 'preprocessing'."
+        )
     return network
 
 
@@ -81,7 +98,7 @@ def teacher_of(spec: TrainSpec, preprocessing: Preprocessing) -> Teacher | None:
 
 
 def keep(network: nn.Module, spec: TrainSpec, task: Task, folder: Path, epochs: int, sparsity: float = 0.0) -> Checkpoint:
-    """Choose the operating point on held-out patients and save the network with it."""
+    """Choose the operating point on held-out patients and save the network with it, and with the widths that its model has otherwise."""
     logits = score(network, task.holdout.images, task.preprocessing)
     weights = weights_of(network)
     checkpoint = Checkpoint(
@@ -92,6 +109,7 @@ def keep(network: nn.Module, spec: TrainSpec, task: Task, folder: Path, epochs: 
         weights_sha256=sha256_of_bytes(weights),
         epochs=epochs,
         sparsity=sparsity,
+        widths=changed_widths(network, build(spec.model, task.preprocessing)),
         provenance=task.provenance,
     )
     save_checkpoint(folder, checkpoint, weights)
