@@ -1,25 +1,33 @@
 """The tables of docs/results.md, made from the evaluations in docs/results/.
 
 python benchmarks/results.py train RECIPE SEED CHEST_XRAY [KEY=VALUE ...]           # train in runs/, measure the official test once
+python benchmarks/results.py short RECIPE CHEST_XRAY                               # a sign of life: random weights, one epoch, few films
 python benchmarks/results.py record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # the second half alone, of a checkpoint that is there
+python benchmarks/results.py sealed RECIPE BUNDLE                                  # the dense reference that a bundle was sealed with
 python benchmarks/results.py write                                                # docs/results.md from what was recorded
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+import msgspec
+import numpy as np
 import yaml
 
+from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
+from toolkit.core.metrics import Confusion
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import read_recipe
-from toolkit.core.reports import Evaluation
+from toolkit.core.reports import Evaluation, RunReport
 from toolkit.pipeline import Run, run_stages
 from toolkit.report.render import three, with_interval
 
@@ -27,6 +35,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
 PAGE = ROOT / "docs" / "results.md"
 METRICS = ("accuracy", "recall", "specificity", "roc_auc")
+SHORT, SHORT_FILMS = "SHORT RUN: ", 80
 LIGHT = ("szanet", "custom-cnn", "mobilenet-v2")
 BEGIN, END = "<!-- begin: benchmarks/results.py -->", "<!-- end -->"
 
@@ -71,6 +80,41 @@ def train(recipe: str, seed: int, data: Path, overrides: Sequence[str]) -> None:
     record(recipe, seed, run.folder("train"), data, ", ".join(noted))
 
 
+def short(recipe: str, data: Path) -> None:
+    """One epoch of a recipe whose first weights cannot be had here, on SHORT_FILMS films of each class; noted as that."""
+    with tempfile.TemporaryDirectory() as folder:
+        few = Path(folder)
+        (few / "test").symlink_to(data.resolve() / "test")
+        for label in ("NORMAL", "PNEUMONIA"):
+            (few / "train" / label).mkdir(parents=True)
+            for film in sorted((data.resolve() / "train" / label).iterdir())[:SHORT_FILMS]:
+                (few / "train" / label / film.name).symlink_to(film)
+        run = Run(read_recipe(ROOT / recipe, ("train.weights=random", "train.epochs=1")), few, few / "run")
+        run_stages(run, "train", "train")
+        record(recipe, 1, run.folder("train"), data, f"{SHORT}random weights, one epoch, {2 * SHORT_FILMS} films")
+
+
+def sealed(recipe: str, folder: Path) -> None:
+    """Keep the figures of a bundle's dense reference; those at .5 come from its scores (temperature does not move .5)."""
+    manifest = Bundle(folder).manifest
+    assert manifest.reference is not None
+    with (folder / REFERENCE_SCORES).open(encoding="ascii") as stream:
+        scores = [(int(row["label"]), float(row["score"])) for row in csv.DictReader(stream)]
+    labels, probabilities = np.array(scores).T
+    at_half, _ = Confusion.of(labels.astype(int), probabilities >= 0.5).rates()
+    report = read_json(folder / "report.json", RunReport)
+    best = min(report.history["train"], key=lambda row: row["holdout_loss"])
+    kept = Record(
+        recipe=recipe,
+        seed=1,
+        epochs=int(best["epoch"]),
+        parameters=_parameters(manifest.model, manifest.preprocessing),
+        note=f"the dense network of exported/{folder.name}",
+        evaluation=msgspec.structs.replace(manifest.reference.metrics, at_half=at_half),
+    )
+    write_atomically(FOLDER / f"{_stem(recipe, 1)}.json", encode_json(kept))
+
+
 def page(text: str) -> str:
     """`text` with everything between the two marks made anew."""
     before, _, rest = text.partition(BEGIN)
@@ -102,7 +146,7 @@ def _all_models(records: dict[str, list[Record]]) -> str:
         rows.append(
             (
                 f"`{row['model']}`",
-                f"{_parameters(row['model']):,}".replace(",", " "),
+                f"{_parameters(row['model'], _usual(row['model'])):,}".replace(",", " "),
                 row["published"],
                 _shown(records.get(faithful or "", ())),
                 _shown(records.get(strong or "", ())),
@@ -112,19 +156,26 @@ def _all_models(records: dict[str, list[Record]]) -> str:
     return "## All models\n\n" + _table(head, rows)
 
 
-def _parameters(model: str) -> int:
+def _parameters(model: str, preprocessing: Preprocessing) -> int:
     import torch
 
     from toolkit.models.registry import build, count_parameters
 
-    small = {"cnn_94": 100, "cnn_v2": 100, "banjo_cnn": 128}
     with torch.device("meta"):  # counted, not filled
-        return count_parameters(build(model, Preprocessing(size_px=small.get(model, 224), channels=1 if model in small else 3)))
+        return count_parameters(build(model, preprocessing))
+
+
+def _usual(model: str) -> Preprocessing:
+    """What the report of a model shows it."""
+    small = {"cnn_94": 100, "cnn_v2": 100, "banjo_cnn": 128}
+    return Preprocessing(size_px=small.get(model, 224), channels=1 if model in small else 3)
 
 
 def _shown(found: Sequence[Record]) -> str:
     if not found:
         return "-"
+    if found[0].note.startswith(SHORT):
+        return f"{found[0].note}: AUC {three(found[0].evaluation.roc_auc)}"
     seeds = f"{len(found)} seeds" if len(found) > 1 else "one seed"
     notes = "; ".join(dict.fromkeys(one.note for one in found if one.note))
     names = {"accuracy": "accuracy", "recall": "recall", "specificity": "specificity", "roc_auc": "AUC"}
@@ -185,10 +236,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """`train`, `record` or `write`."""
+    """`train`, `short`, `sealed`, `record` or `write`."""
     if sys.argv[1] == "train":
         recipe, seed, data = sys.argv[2:5]
         train(recipe, int(seed), Path(data), sys.argv[5:])
+    elif sys.argv[1] == "sealed":
+        sealed(sys.argv[2], Path(sys.argv[3]))
+    elif sys.argv[1] == "short":
+        short(sys.argv[2], Path(sys.argv[3]))
     elif sys.argv[1] == "record":
         recipe, seed, checkpoint, data = sys.argv[2:6]
         read_recipe(ROOT / recipe)

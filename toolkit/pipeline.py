@@ -51,14 +51,14 @@ class Run:
     def __init__(self, recipe: Recipe, data: Path | None, out: Path) -> None:
         self.recipe = recipe
         self.out = out
-        self._data = data
+        self.data = data
         self._films: dict[str, Films] = {}
 
     @cached_property
     def source(self) -> Source:
         """The films: those at `--data`, or phantoms drawn as the recipe says; raises DataError when there is neither."""
-        if self._data is not None:
-            return read_source(self._data, self.recipe.labels)
+        if self.data is not None:
+            return read_source(self.data, self.recipe.labels)
         spec = self.recipe.data.phantom
         if spec is None:
             raise DataError(f"Recipe '{self.recipe.name}' has no films of its own; give a folder with --data.")
