@@ -24,8 +24,8 @@ from toolkit.export import to_onnx, to_openvino
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.runtimes import runtime
 from toolkit.pipeline import Run
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.run import REPORT as PRUNED
-from toolkit.prune.run import Pruning
 from toolkit.prune.run import prune as prune_network
 from toolkit.prune.sensitivity import sensitivity
 from toolkit.quantize import for_onnxruntime, for_openvino

@@ -19,7 +19,7 @@ from toolkit.core.recipe import PruneSpec, RecoverySpec, TrainSpec
 from toolkit.data.films import Films, prepare_films
 from toolkit.data.sources import read_source
 from toolkit.models.registry import build, count_parameters
-from toolkit.prune.run import Pruning
+from toolkit.prune.pruning import Pruning
 from toolkit.train.run import Task
 
 EDGE = 32

@@ -11,7 +11,7 @@ from toolkit.core.recipe import TargetSpec
 from toolkit.errors import PruningError
 from toolkit.models.registry import count_parameters
 from toolkit.prune.budget import reach, refuse_slower
-from toolkit.prune.run import Pruning
+from toolkit.prune.pruning import Pruning
 
 Make = Callable[..., Pruning]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.recovery import Attention, Pupil, estimate_batch_norms, tuning
-from toolkit.prune.run import Pruning
 from toolkit.train.module import to_network
 
 

@@ -19,8 +19,9 @@ from toolkit.errors import ModelError, PruningError
 from toolkit.infer.runtimes import runtime
 from toolkit.models.registry import count_parameters
 from toolkit.models.resize import widths_of
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.recovery import recover
-from toolkit.prune.run import Pruning, prune
+from toolkit.prune.run import prune
 from toolkit.prune.unstructured import sparsity
 from toolkit.quantize.lower import lower
 from toolkit.train.checkpoint import load_checkpoint

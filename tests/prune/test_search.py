@@ -12,7 +12,7 @@ from toolkit.core.recipe import RecoverySpec, SearchSpec
 from toolkit.core.reports import Candidate
 from toolkit.errors import PruningError, StageError
 from toolkit.prune import search as module
-from toolkit.prune.run import Pruning
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.search import search, with_pareto
 
 Make = Callable[..., Pruning]

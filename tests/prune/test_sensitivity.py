@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.core.recipe import TargetSpec
-from toolkit.prune.run import Pruning
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.sensitivity import RATIOS, sensitivity
 
 

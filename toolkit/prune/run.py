@@ -5,37 +5,31 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import nn
 
 from toolkit.core.artifacts import Checkpoint
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
-from toolkit.core.metrics import Confusion, recall_at, roc_auc
-from toolkit.core.operating import choose
-from toolkit.core.recipe import PruneSpec, TrainSpec
+from toolkit.core.metrics import Confusion, roc_auc
+from toolkit.core.recipe import PruneSpec
 from toolkit.core.reports import Candidate, PruneReport, PruneStep
 from toolkit.models.registry import count_parameters
-from toolkit.prune.budget import Gauge, reach, refuse_slower
+from toolkit.prune.budget import reach, refuse_slower
+from toolkit.prune.pruning import Pruning, ranked
 from toolkit.prune.recovery import recover
-from toolkit.prune.structured import ChannelGraph, Channels, Ratios, cut, importance, kept, least_important, on_the_way, refused
+from toolkit.prune.search import search
+from toolkit.prune.structured import cut, least_important, on_the_way
 from toolkit.prune.unstructured import make_zeros, sparsity, sparsity_at, whole_layers
 from toolkit.train.checkpoint import DESCRIPTION, WEIGHTS, has_checkpoint, load_checkpoint
 from toolkit.train.fit import HISTORY, read_history, write_history
-from toolkit.train.module import to_network
-from toolkit.train.run import Task, keep
+from toolkit.train.run import keep
 from toolkit.train.score import score
 
 LOG = logging.getLogger(__name__)
 REPORT, GOAL = "prune.json", "goal.json"
-GRADIENT_FILMS = 64  # of each class, for importances that need gradients
 
 
 class Goal(Frozen, frozen=True, kw_only=True):
@@ -44,47 +38,6 @@ class Goal(Frozen, frozen=True, kw_only=True):
     kept: Mapping[str, int]
     left_dense: tuple[str, ...]
     candidates: tuple[Candidate, ...] = ()
-
-
-@dataclass(frozen=True)
-class Pruning:
-    """All that pruning works with. `dense` is the network that the recipe trained; it teaches, and is not changed."""
-
-    spec: PruneSpec
-    training: TrainSpec
-    dense: nn.Module
-    task: Task
-    gauge: Gauge
-
-    @cached_property
-    def groups(self) -> tuple[list[Channels], tuple[str, ...]]:
-        """The dense network's channels, and the names of layers that are left dense."""
-        return ranked(self, self.dense)
-
-    def narrow(self, widths: Mapping[str, int]) -> nn.Module:
-        """The dense network with the least important channels taken out, not recovered."""
-        return cut(self.dense, self.task.preprocessing, least_important(self.groups[0], widths))
-
-    def widths(self, ratio: Ratios) -> dict[str, int]:
-        """How many channels stay at a ratio."""
-        return kept(self.groups[0], self.spec, ratio)
-
-    @cached_property
-    def dense_logits(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """Of the held-out films `[N]`."""
-        return score(self.dense, self.task.holdout.images, self.task.preprocessing)
-
-    def losses(self, network: nn.Module) -> tuple[float, float]:
-        """Points of recall, and AUC, that `network` loses on held-out patients when it is allowed no more false alarms than the dense
-        one at its operating point."""
-        labels = self.task.holdout.labels
-        logits = score(network, self.task.holdout.images, self.task.preprocessing)
-        point = choose(labels, self.dense_logits, self.training.target_recall)
-        rates, _ = Confusion.of(labels, self.dense_logits >= point.logit_threshold()).rates()
-        specificity = rates["specificity"] or 0.0
-        recalls = [recall_at(labels, values, specificity) for values in (self.dense_logits, logits)]
-        areas = [roc_auc(labels, values) or 0.0 for values in (self.dense_logits, logits)]
-        return 100 * (recalls[0] - recalls[1]), areas[0] - areas[1]
 
 
 def prune(work: Pruning, folder: Path) -> Checkpoint:
@@ -108,39 +61,11 @@ def prune(work: Pruning, folder: Path) -> Checkpoint:
     return _finish(folder, len(steps))
 
 
-def ranked(work: Pruning, network: nn.Module) -> tuple[list[Channels], tuple[str, ...]]:
-    """The channels of `network` with their importance, and the names of layers that are left dense."""
-    torch.manual_seed(work.task.seed)
-    preprocessing = work.task.preprocessing
-    network = copy.deepcopy(network)
-    graph = ChannelGraph(network, preprocessing)
-    grade = importance(work.spec, network, lambda: _film_losses(work, network))
-    groups = graph.scored(grade)
-    refusing = refused(network, preprocessing, groups)
-    if refusing:
-        groups = [group for group in groups if group.name not in refusing]
-    left = tuple(dict.fromkeys((*graph.left_dense(), *refusing)))
-    if left:
-        LOG.warning("left dense, since their channels cannot be taken out: %s", ", ".join(left))
-    return groups, left
-
-
-def _film_losses(work: Pruning, network: nn.Module) -> Sequence[Tensor]:
-    """The loss of each of some train films, as many of both classes."""
-    films, draw = work.task.train, np.random.default_rng(work.task.seed)
-    rows = np.concatenate([draw.permutation(np.flatnonzero(films.labels == label))[:GRADIENT_FILMS] for label in (0, 1)])
-    logits = network.eval()(to_network(torch.from_numpy(films.images[rows]).float(), work.task.preprocessing))
-    labels = torch.from_numpy(films.labels[rows].astype(np.float32))
-    return list(binary_cross_entropy_with_logits(logits, labels, reduction="none"))
-
-
 def _goal(work: Pruning, folder: Path) -> Goal:
     file = folder / GOAL
     if file.is_file():
         return read_json(file, Goal)
     if work.spec.search is not None:
-        from toolkit.prune.search import search
-
         widths, candidates = search(work, folder)
     else:
         assert work.spec.target is not None  # PruneSpec holds one of the two
@@ -148,6 +73,8 @@ def _goal(work: Pruning, folder: Path) -> Goal:
         widths, candidates = work.widths(ratio), ()
     refuse_slower(work.dense, work.narrow(widths), work.spec, work.gauge)
     goal = Goal(kept=widths, left_dense=work.groups[1], candidates=candidates)
+    if goal.left_dense:
+        LOG.warning("left dense, since their channels cannot be taken out: %s", ", ".join(goal.left_dense))
     write_atomically(file, encode_json(goal))
     return goal
 
@@ -160,7 +87,7 @@ def _one_step(work: Pruning, network: nn.Module, goal: Goal | None, step: int, p
     spec = work.spec
     place.mkdir(parents=True, exist_ok=True)
     if goal is not None:
-        groups, _ = ranked(work, network)
+        groups = [group for group in ranked(work, network)[0] if group.name in goal.kept]
         full = {group.name: len(group.scores) for group in work.groups[0]}
         widths = on_the_way(full, goal.kept, step / spec.steps, spec)
         smaller = cut(network, work.task.preprocessing, least_important(groups, widths))

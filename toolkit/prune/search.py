@@ -20,12 +20,11 @@ from toolkit.core.progress import track
 from toolkit.core.recipe import SearchSpec
 from toolkit.core.reports import Candidate
 from toolkit.errors import MissingDependencyError, PruningError, StageError
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.recovery import recover
 
 if TYPE_CHECKING:
     import optuna
-
-    from toolkit.prune.run import Pruning
 
 LOG = logging.getLogger(__name__)
 STUDY, KEY, FOUND = "search.db", "recipe_sha256", "candidate"

@@ -12,8 +12,8 @@ from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import write_atomically
 from toolkit.core.progress import track
 from toolkit.core.reports import Sensitivity
+from toolkit.prune.pruning import Pruning
 from toolkit.prune.recovery import Pupil, estimate_batch_norms, tuning
-from toolkit.prune.run import Pruning
 from toolkit.prune.unstructured import make_zeros, tensors_of
 
 RATIOS = (0.25, 0.5, 0.75, 0.9)
