@@ -37,6 +37,7 @@ PAGE = ROOT / "docs" / "results.md"
 METRICS = ("accuracy", "recall", "specificity", "roc_auc")
 SHORT, SHORT_FILMS = "SHORT RUN: ", 80
 LIGHT = ("szanet", "custom-cnn", "mobilenet-v2")
+AT_HALF = {"accuracy": "accuracy", "f1": "F1"}
 BEGIN, END = "<!-- begin: benchmarks/results.py -->", "<!-- end -->"
 
 
@@ -180,9 +181,8 @@ def _shown(found: Sequence[Record]) -> str:
     notes = "; ".join(dict.fromkeys(one.note for one in found if one.note))
     names = {"accuracy": "accuracy", "recall": "recall", "specificity": "specificity", "roc_auc": "AUC"}
     values = ", ".join(f"{names[name]} {_mean(found, lambda one, name=name: getattr(one.evaluation, name))}" for name in METRICS)
-    return (
-        f"{values}; at .5 accuracy {_mean(found, lambda one: one.evaluation.at_half['accuracy'])} ({seeds}{'; ' + notes if notes else ''})"
-    )
+    at_half = ", ".join(f"{shown} {_mean(found, lambda one, key=key: one.evaluation.at_half[key])}" for key, shown in AT_HALF.items())
+    return f"{values}; at .5 {at_half} ({seeds}{'; ' + notes if notes else ''})"
 
 
 def _mean(found: Sequence[Record], value: Callable[[Record], float | None]) -> str:

@@ -115,7 +115,7 @@ def export(run: Run) -> None:
     """Write each artifact's files, hold it against torch on held-out films, choose its operating point, write the manifest."""
     folder, spec = run.folder("export"), run.recipe.export
     checkpoint, network = load_checkpoint(run.folder("prune"))
-    holdout = _holdout(run)
+    holdout = holdout_of(run)
     films = parity.with_edge_cases(holdout.images[: spec.parity_films], run.recipe.seed)
     expected = score(network, films, run.recipe.preprocessing)
     artifacts = []
@@ -202,7 +202,7 @@ def _task(run: Run, stage: str, parent: str | None) -> Task:
     recipe = run.recipe
     return Task(
         train=run.films("train"),
-        holdout=_holdout(run),
+        holdout=holdout_of(run),
         preprocessing=recipe.preprocessing,
         labels=recipe.labels,
         seed=recipe.seed,
@@ -210,7 +210,7 @@ def _task(run: Run, stage: str, parent: str | None) -> Task:
     )
 
 
-def _holdout(run: Run) -> Films:
+def holdout_of(run: Run) -> Films:
     """The held-out films, shifted as the recipe says."""
     return changed_once(run.films("holdout"), run.recipe.data.holdout_augment)
 
@@ -248,7 +248,7 @@ def _export_one(run: Run, target: Target, films: Pixels, expected: parity.Logits
     session = runtime(target.backend).load([folder / name for name in names])
     checked = parity.compare(expected, session_logits(session, films, f"{target.name} on parity films"), checkpoint.operating)
     parity.refuse_departure(target.name, target.precision, checked, spec)
-    holdout = _holdout(run)
+    holdout = holdout_of(run)
     logits = session_logits(session, holdout.images, f"{target.name} on held-out films")
     return Artifact(
         name=target.name,
