@@ -37,6 +37,7 @@ from toolkit.validate.evaluate import session_logits
 
 THREADS = 2
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
+HEAD = ("form", "parameters", "MB", "smaller", "p50 ms", "time of dense", "recall", "specificity", "AUC", "recall loss pt", "AUC loss")
 DENSE, PRUNED, INT8 = "dense, float", "pruned, float", "dense, int8 (NNCF)"
 
 
@@ -75,7 +76,7 @@ def main() -> None:
         sys.exit(f"{run.folder('prune')} holds no network of this recipe and these films: run cxr-edge train and prune first.")
     found = Comparison(recipe=recipe.name, seed=recipe.seed, rows=_rows(run))
     write_atomically(FOLDER / f"pruned-{recipe.name}-seed{recipe.seed}.json", encode_json(found))
-    print(_table(found))
+    print(table(HEAD, [cells(row, found.rows[0]) for row in found.rows]))
 
 
 def _rows(run: Run) -> tuple[Row, ...]:
@@ -130,25 +131,18 @@ def _drift(run: Run, sessions: dict[str, Session]) -> dict[str, tuple[DriftRow, 
     return found
 
 
-def _table(found: Comparison) -> str:
-    dense = found.rows[0]
-    head = ("form", "parameters", "MB", "smaller", "p50 ms", "time of dense", "recall", "specificity", "AUC", "recall loss pt", "AUC loss")
-    return table(
-        head,
-        [
-            (
-                row.name,
-                str(row.parameters),
-                f"{row.bytes / 1e6:.2f}",
-                f"{dense.bytes / row.bytes:.1f}",
-                f"{row.p50_ms:.3f}",
-                f"{row.p50_ms / dense.p50_ms:.2f}",
-                *map(number, (row.recall, row.specificity, row.roc_auc)),
-                f"{row.recall_loss_pt:.2f} ({row.lost_positives} lost, {row.gained_positives} gained)",
-                f"{row.roc_auc_loss:.4f}",
-            )
-            for row in found.rows
-        ],
+def cells(row: Row, dense: Row) -> tuple[str, ...]:
+    """A row of the table, under HEAD."""
+    return (
+        row.name,
+        str(row.parameters),
+        f"{row.bytes / 1e6:.2f}",
+        f"{dense.bytes / row.bytes:.1f}",
+        f"{row.p50_ms:.3f}",
+        f"{row.p50_ms / dense.p50_ms:.2f}",
+        *map(number, (row.recall, row.specificity, row.roc_auc)),
+        f"{row.recall_loss_pt:.2f} ({row.lost_positives} lost, {row.gained_positives} gained)",
+        f"{row.roc_auc_loss:.4f}",
     )
 
 

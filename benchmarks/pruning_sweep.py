@@ -2,7 +2,7 @@
 
     python benchmarks/pruning_sweep.py RECIPE RUN CHEST_XRAY [KEY=VALUE ...]
 
-RUN is where RECIPE was trained, with the same overrides. Prints, and keeps in RUN/sweep, sparsity, accuracy on the official test films
+RUN is where RECIPE was trained, with the same overrides. Prints, and keeps in docs/results, sparsity, accuracy on the official test films
 (they choose nothing) and the score of the report, (sparsity + accuracy) / 2. A sweep that was stopped goes on.
 """
 
@@ -32,6 +32,10 @@ FINE_TUNED = RecoverySpec(epochs=2, learning_rate=5e-4, features=1.0)
 AS_PUBLISHED = RecoverySpec(epochs=0, batch_norm=False)
 
 
+HEAD = ("zeros", "fine-tuned", "sparsity", "accuracy at .5", "score", "published", "accuracy", "recall", "AUC")
+KEPT = Path(__file__).parent.parent / "docs" / "results" / "pruning_sweep.json"
+
+
 class Row(Frozen, frozen=True, kw_only=True):
     """One pruned network on the official test films; accuracy at its own threshold, and at .5 as the report has it."""
 
@@ -57,6 +61,7 @@ def main() -> None:
         spec = PruneSpec(method=method, sparsity=share, recovery=recovery)  # type: ignore[arg-type]
         rows.append(_pruned(run, msgspec.structs.replace(recipe, prune=spec), fine_tuned))
         print(_lines(rows[-1:]), file=sys.stderr, flush=True)
+    write_atomically(KEPT, encode_json(rows))
     print(_lines(rows))
 
 
@@ -86,23 +91,22 @@ def _measured(run: Run, folder: Path, method: str, fine_tuned: bool) -> Row:
     )
 
 
-def _lines(rows: list[Row]) -> str:
-    head = ("zeros", "fine-tuned", "sparsity", "accuracy at .5", "score", "published", "accuracy", "recall", "AUC")
-    return table(
-        head,
-        [
-            (
-                row.method,
-                "yes" if row.fine_tuned else "no",
-                number(row.sparsity),
-                number(row.accuracy_at_half),
-                number((row.sparsity + row.accuracy_at_half) / 2),
-                number(PUBLISHED.get(round(row.sparsity, 2)) if row.method == "random" and not row.fine_tuned else None),
-                *map(number, (row.accuracy, row.recall, row.roc_auc)),
-            )
-            for row in rows
-        ],
+def cells(row: Row) -> tuple[str, ...]:
+    """A row of the table, under HEAD."""
+    published = PUBLISHED.get(round(row.sparsity, 2)) if row.method == "random" and not row.fine_tuned else None
+    return (
+        row.method,
+        "yes" if row.fine_tuned else "no",
+        number(row.sparsity),
+        number(row.accuracy_at_half),
+        number((row.sparsity + row.accuracy_at_half) / 2),
+        number(published),
+        *map(number, (row.accuracy, row.recall, row.roc_auc)),
     )
+
+
+def _lines(rows: list[Row]) -> str:
+    return table(HEAD, map(cells, rows))
 
 
 if __name__ == "__main__":

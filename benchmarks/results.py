@@ -1,10 +1,10 @@
 """The tables of docs/results.md, made from the evaluations in docs/results/.
 
-python benchmarks/results.py train RECIPE SEED CHEST_XRAY [KEY=VALUE ...]           # train in runs/, measure the official test once
-python benchmarks/results.py short RECIPE CHEST_XRAY                               # a sign of life: random weights, one epoch, few films
-python benchmarks/results.py record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # the second half alone, of a checkpoint that is there
-python benchmarks/results.py sealed RECIPE BUNDLE                                  # the dense reference that a bundle was sealed with
-python benchmarks/results.py write                                                # docs/results.md from what was recorded
+python -m benchmarks.results train RECIPE SEED CHEST_XRAY [KEY=VALUE ...]           # train in runs/, measure the official test once
+python -m benchmarks.results short RECIPE CHEST_XRAY                               # a sign of life: random weights, one epoch, few films
+python -m benchmarks.results record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # the second half alone, of a checkpoint that is there
+python -m benchmarks.results sealed RECIPE BUNDLE                                  # the dense reference that a bundle was sealed with
+python -m benchmarks.results write                                                # docs/results.md from what was recorded
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import yaml
 
+from benchmarks import pruned_models, pruning_sweep
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
@@ -133,7 +134,7 @@ def tables() -> str:
     for file in sorted(FOLDER.glob("*-seed*.json")):
         found = read_json(file, Record)
         records.setdefault(found.recipe, []).append(found)
-    return "\n".join((_all_models(records), _light_models(records), *_held_out_sets()))
+    return "\n".join((_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_held_out_sets()))
 
 
 def _all_models(records: dict[str, list[Record]]) -> str:
@@ -206,6 +207,26 @@ def _light_models(records: dict[str, list[Record]]) -> str:
             at_half = [_mean(found, lambda one, metric=metric: one.evaluation.at_half[metric]) for metric in METRICS[:3]]
             rows.append((f"**{name}**", "mean ± sd", *own, "", *at_half))
     return "## The three light models, seed by seed (95 % intervals)\n\n" + _table(head, rows)
+
+
+def _pruned_models() -> list[str]:
+    """What benchmarks/pruned_models.py found, seed by seed."""
+    found = [read_json(file, pruned_models.Comparison) for file in sorted(FOLDER.glob("pruned-*.json"))]
+    if not found:
+        return []
+    rows = [(one.recipe, str(one.seed), *pruned_models.cells(row, one.rows[0])) for one in found for row in one.rows]
+    title = "## Pruned models, OpenVINO, two threads, one film at a time (benchmarks/pruned_models.py)"
+    return [f"{title}\n\n" + _table(("recipe", "seed", *pruned_models.HEAD), rows)]
+
+
+def _sweep() -> list[str]:
+    """What benchmarks/pruning_sweep.py found."""
+    file = FOLDER / "pruning_sweep.json"
+    if not file.is_file():
+        return []
+    rows = [pruning_sweep.cells(row) for row in read_json(file, tuple[pruning_sweep.Row, ...])]
+    title = "## SZANet with zeros (benchmarks/pruning_sweep.py)"
+    return [f"{title}\n\n" + _table(pruning_sweep.HEAD, rows)]
 
 
 def _held_out_sets() -> list[str]:

@@ -70,7 +70,7 @@ def pareto(candidates: Sequence[Candidate]) -> bytes:
         axes.plot([one.bytes / 1e6 for one in chosen], [one.p50_ms for one in chosen], mark, color=colour, label=label)
     for one in best:
         text = f"{one.recall_loss_pt:.2f} pt"
-        axes.annotate(text, (one.bytes / 1e6, one.p50_ms), xytext=(4, 5), textcoords="offset points", fontsize=8)
+        axes.annotate(text, (one.bytes / 1e6, one.p50_ms), xytext=(7, -10), textcoords="offset points", fontsize=8)
     axes.margins(0.12)
     axes.set(xlabel="MB, float ONNX", ylabel="ms a film, median", title="Candidates, and the points of recall that they lose")
     axes.legend(frameon=False, fontsize=8)
