@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch_pruning  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import PruneSpec
-from toolkit.errors import PruningError
+from toolkit.errors import MissingDependencyError, PruningError
 
 LOG = logging.getLogger(__name__)
 ROOTS = (nn.Conv2d, nn.Linear)
@@ -51,34 +50,31 @@ class ChannelGraph:
         self.classifier = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
         edge = preprocessing.size_px
         example = torch.zeros(2, preprocessing.channels, edge, edge)
+        graph = _library().DependencyGraph()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch-pruning's advice on parameters outside of layers; `left_dense` names them
             try:
-                self.graph: Any = torch_pruning.DependencyGraph().build_dependency(network, example)
+                self.graph: Any = graph.build_dependency(network, example)
             except Exception as cause:  # whatever it stumbles over
                 raise PruningError(f"torch-pruning cannot follow this network ({cause}); prune it with method 'magnitude'.") from cause
 
-    def groups(self, without: Sequence[str] = ()) -> list[Any]:
-        """torch-pruning's groups, the classifier's and the layers `without` left out."""
-        layers = dict(self.network.named_modules())
-        ignored = [self.classifier, *(layers[name] for name in without)]
-        return list(self.graph.get_all_groups(ignored_layers=ignored, root_module_types=list(ROOTS)))
+    def groups(self) -> list[Any]:
+        """torch-pruning's groups, the classifier's left out."""
+        return list(self.graph.get_all_groups(ignored_layers=[self.classifier], root_module_types=list(ROOTS)))
 
-    def scored(self, score: Score, without: Sequence[str] = ()) -> list[Channels]:
+    def scored(self, score: Score) -> list[Channels]:
         """All groups with the importance of their channels; a group that `score` says nothing of is judged by the L2 norm."""
         found = []
-        for group in self.groups(without):
+        for group in self.groups():
             scores = score(group)
             if scores is None:
-                scores = torch_pruning.importance.GroupMagnitudeImportance(p=2)(group)
+                scores = _library().importance.GroupMagnitudeImportance(p=2)(group)
             found.append(Channels(self.names[group[0].dep.target.module], _kind(group, self.graph), scores.detach().float().cpu()))
         return found
 
-    def left_dense(self, without: Sequence[str] = ()) -> tuple[str, ...]:
+    def left_dense(self) -> tuple[str, ...]:
         """Names of convolutions and linear layers, but the classifier, whose channels are in no group."""
-        written = {
-            dep.target.module for group in self.groups(without) for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)
-        }
+        written = {dep.target.module for group in self.groups() for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)}
         prunable = [layer for layer in self.network.modules() if isinstance(layer, ROOTS) and layer is not self.classifier]
         return tuple(self.names[layer] for layer in prunable if layer not in written)
 
@@ -93,14 +89,16 @@ class ChannelGraph:
 def importance(spec: PruneSpec, network: nn.Module, losses: Callable[[], Sequence[Tensor]]) -> Score:
     """The importance that `spec` names. Taylor (Molchanov et al. 2019) and Hessian (LeCun et al. 1989) need the `losses` of some train
     films, by film."""
-    kinds = torch_pruning.importance
+    kinds: Any = _library().importance
     if spec.importance == "taylor":
         network.zero_grad()
         torch.stack(list(losses())).mean().backward()  # type: ignore[no-untyped-call]
-        return kinds.GroupTaylorImportance()  # type: ignore[no-any-return]
+        taylor: Score = kinds.GroupTaylorImportance()
+        return taylor
     if spec.importance == "hessian":
         _mean_squared_gradients(network, losses())
-        return kinds.GroupHessianImportance()  # type: ignore[no-any-return]
+        hessian: Score = kinds.GroupHessianImportance()
+        return hessian
     by_name: dict[str, Callable[[], Score]] = {
         "l1": lambda: kinds.GroupMagnitudeImportance(p=1),
         "l2": lambda: kinds.GroupMagnitudeImportance(p=2),
@@ -110,6 +108,15 @@ def importance(spec: PruneSpec, network: nn.Module, losses: Callable[[], Sequenc
         "random": kinds.RandomImportance,
     }
     return by_name[spec.importance]()
+
+
+def _library() -> Any:
+    """torch-pruning, imported when it is needed: it imports timm, which takes its time."""
+    try:
+        import torch_pruning  # type: ignore[import-untyped]
+    except ImportError as cause:
+        raise MissingDependencyError("torch-pruning", "workshop", "Taking channels out") from cause
+    return torch_pruning
 
 
 def _mean_squared_gradients(network: nn.Module, losses: Sequence[Tensor]) -> None:
