@@ -31,7 +31,7 @@ VERBS = {
     "data": "check a data set, draw synthetic films",
     "doctor": "what this machine can run, and why not",
 }
-STAGE_VERBS = ("train", "prune", "quantize", "export")
+STAGE_VERBS = ("train", "quantize", "export")
 
 
 class Verbs(click.Group):
