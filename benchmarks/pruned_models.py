@@ -1,6 +1,6 @@
 """A pruned model against its dense parent and against the usual route, NNCF's int8 of the dense model: all in one run, in turns.
 
-    python benchmarks/pruned_models.py RECIPE RUN CHEST_XRAY [KEY=VALUE ...]
+    python -m benchmarks.pruned_models RECIPE RUN CHEST_XRAY [KEY=VALUE ...]
 
 RUN is where RECIPE was trained and pruned, with the same overrides. OpenVINO, two threads, one film at a time. Prints, and keeps in
 docs/results/pruned-NAME-seedN.json, bytes, milliseconds, and what each misses of the official test films, which choose nothing: the
@@ -9,21 +9,20 @@ thresholds come from held-out patients.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.given import with_run
 from toolkit.benchmark.compare import in_turns
 from toolkit.cli.options import number, table
 from toolkit.core import operating
 from toolkit.core.codec import Frozen, encode_json
 from toolkit.core.files import write_atomically
 from toolkit.core.metrics import roc_auc
-from toolkit.core.recipe import ValidateSpec, read_recipe
+from toolkit.core.recipe import ValidateSpec
 from toolkit.core.reports import DriftRow
-from toolkit.errors import CxrEdgeError
 from toolkit.infer.runtimes import Session, runtime
 from toolkit.models.registry import count_parameters
 from toolkit.pipeline import Run
@@ -67,13 +66,9 @@ class Comparison(Frozen, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
 
-def main() -> None:
+def compare(run: Run) -> None:
     """Compare, print, keep."""
-    path, out, data, *overrides = sys.argv[1:]
-    recipe = read_recipe(Path(path), tuple(overrides))
-    run = Run(recipe, Path(data), Path(out))
-    if not run.is_done("prune"):
-        sys.exit(f"{run.folder('prune')} holds no network of this recipe and these films: run cxr-edge train and prune first.")
+    recipe = run.recipe
     found = Comparison(recipe=recipe.name, seed=recipe.seed, rows=_rows(run))
     write_atomically(FOLDER / f"pruned-{recipe.name}-seed{recipe.seed}.json", encode_json(found))
     print(table(HEAD, [cells(row, found.rows[0]) for row in found.rows]))
@@ -147,7 +142,4 @@ def cells(row: Row, dense: Row) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CxrEdgeError as error:
-        sys.exit(f"Error: {error}")
+    with_run(compare, "prune")

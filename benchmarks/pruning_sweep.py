@@ -1,6 +1,6 @@
 """The pruning table of the report of SZANet: 30 to 90 % of the weights zero, at random and by magnitude, without and with fine-tuning.
 
-    python benchmarks/pruning_sweep.py RECIPE RUN CHEST_XRAY [KEY=VALUE ...]
+    python -m benchmarks.pruning_sweep RECIPE RUN CHEST_XRAY [KEY=VALUE ...]
 
 RUN is where RECIPE was trained, with the same overrides. Prints, and keeps in docs/results, sparsity, accuracy on the official test films
 (they choose nothing) and the score of the report, (sparsity + accuracy) / 2. A sweep that was stopped goes on.
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.given import with_run
 from toolkit.cli.options import number, table
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
-from toolkit.core.recipe import PruneSpec, Recipe, RecoverySpec, read_recipe
-from toolkit.errors import CxrEdgeError
+from toolkit.core.recipe import PruneSpec, Recipe, RecoverySpec
 from toolkit.pipeline import Run
 from toolkit.prune.run import prune
 from toolkit.stages import pruning
@@ -48,18 +48,13 @@ class Row(Frozen, frozen=True, kw_only=True):
     roc_auc: float
 
 
-def main() -> None:
-    """Sweep."""
-    path, out, data, *overrides = sys.argv[1:]
-    recipe = read_recipe(Path(path), tuple(overrides))
-    run = Run(recipe, Path(data), Path(out))
-    if not run.is_done("train"):
-        sys.exit(f"{run.folder('train')} holds no network of this recipe and these films: run cxr-edge train first.")
+def sweep(run: Run) -> None:
+    """All shares, both ways, without and with fine-tuning."""
     rows = [_measured(run, run.folder("train"), "dense", fine_tuned=False)]
     for method, fine_tuned, share in itertools.product(("random", "magnitude"), (False, True), SHARES):
         recovery = FINE_TUNED if fine_tuned else AS_PUBLISHED
         spec = PruneSpec(method=method, sparsity=share, recovery=recovery)  # type: ignore[arg-type]
-        rows.append(_pruned(run, msgspec.structs.replace(recipe, prune=spec), fine_tuned))
+        rows.append(_pruned(run, msgspec.structs.replace(run.recipe, prune=spec), fine_tuned))
         print(_lines(rows[-1:]), file=sys.stderr, flush=True)
     write_atomically(KEPT, encode_json(rows))
     print(_lines(rows))
@@ -110,7 +105,4 @@ def _lines(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CxrEdgeError as error:
-        sys.exit(f"Error: {error}")
+    with_run(sweep, "train")
