@@ -7,6 +7,7 @@ import logging
 import warnings
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from toolkit.core.preprocessing import Preprocessing
 from toolkit.errors import ModelError
 from toolkit.models.fold import fold_batch_norms
 from toolkit.models.standardise import standardise
+from toolkit.quantize.rewrites import rewrite
 
 
 class UInt8Network(nn.Module):
@@ -38,7 +40,8 @@ class UInt8Network(nn.Module):
 def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes:
     """Serialised ONNX with a dynamic batch, without names of this machine, so that equal weights give equal bytes.
 
-    Folded exactly: batch norm into the convolution before it, the equal grey channels into one, the scaling into the weights.
+    Folded exactly: batch norm into the convolution before it, the equal grey channels into one, the scaling into the weights; then the
+    graph is rewritten (`rewrites`).
     Raises ModelError when the network does not begin with a convolution over `preprocessing.channels` channels.
     """
     folded = fold_batch_norms(copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
@@ -61,7 +64,8 @@ def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes
         )
     if program is None:
         raise AssertionError("the exporter returns a program when dynamo=True")
-    return _anonymous(program.model_proto)
+    rewrite(program.model)
+    return _anonymous(ir.to_proto(program.model))
 
 
 def fold_input(network: nn.Module, preprocessing: Preprocessing) -> None:
