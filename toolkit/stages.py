@@ -245,7 +245,7 @@ def _export_one(run: Run, target: Target, films: Pixels, expected: parity.Logits
     first = graph.with_name(read_json(graph, Graph).files[0].path)
     writer = to_onnx if target.backend == "onnxruntime" else to_openvino
     names = writer.export(first, target.precision, folder)
-    session = runtime(target.backend).load([folder / name for name in names])
+    session = runtime(target.backend).load([folder / name for name in names], target=target)
     checked = parity.compare(expected, session_logits(session, films, f"{target.name} on parity films"), checkpoint.operating)
     parity.refuse_departure(target.name, target.precision, checked, spec)
     holdout = holdout_of(run)

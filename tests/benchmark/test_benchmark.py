@@ -14,6 +14,7 @@ from toolkit.benchmark.timer import percentile, time_calls
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
 from toolkit.core.recipe import BenchmarkSpec
+from toolkit.infer import machine
 
 SPEC = BenchmarkSpec(runs=20, warmup=2, threads=(1,))
 
@@ -62,9 +63,11 @@ def test_an_artifact_that_cannot_be_loaded_is_skipped_with_the_reason(bundle: Pa
     assert "was changed" in report.skipped[0].reason
 
 
-def test_host_is_read_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_is_read_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arm = "processor\t: 0\nFeatures\t: fp asimd asimddp crc32\nmodel name\t: Cortex-A76\n"
-    monkeypatch.setattr(host, "_read", lambda path: arm if path.name == "cpuinfo" else "")
+    (tmp_path / "cpuinfo").write_text(arm)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(host, "_read", lambda _path: "")
     found = host.describe_host()
     assert found.features == ("asimd", "asimddp")
     assert found.processor == "Cortex-A76"

@@ -35,7 +35,7 @@ def test_a_whole_bundle_verifies(opened: Callable[[], Bundle]) -> None:
     bundle.verify()
     bundle.verify(bundle.artifact("onnxruntime-fp32"))
     assert bundle.names == ("onnxruntime-fp32",)
-    assert [artifact.name for artifact in bundle.candidates()] == ["onnxruntime-fp32"]
+    assert [artifact.name for artifact in bundle.candidates("x86")] == ["onnxruntime-fp32"]
 
 
 def test_the_digest_of_a_bundle_is_that_of_its_manifest(opened: Callable[[], Bundle]) -> None:
@@ -185,7 +185,7 @@ def test_without_an_artifact_that_passed_there_is_no_candidate(tmp_path: Path) -
     failed = Bundle(make_bundle(tmp_path / "failed", verdict="fail"))
     assert not failed.artifact("onnxruntime-fp32").passed
     with pytest.raises(GateError, match="No artifact of .* has passed its recall gate; name one with --artifact"):
-        failed.candidates()
+        failed.candidates("x86")
 
 
 def test_an_artifact_that_was_not_judged_has_not_passed(bundle: Path) -> None:
@@ -200,5 +200,5 @@ def test_candidates_come_in_the_recommended_order(bundle: Path) -> None:
 
     edit(bundle, add_second)
     opened = Bundle(bundle)
-    assert [artifact.name for artifact in opened.candidates()] == ["openvino-fp32", "onnxruntime-fp32"]
+    assert [artifact.name for artifact in opened.candidates("x86")] == ["openvino-fp32", "onnxruntime-fp32"]
     assert [file.path for file in opened.manifest.all_files()] == [MODEL]  # shared, counted once

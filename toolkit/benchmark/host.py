@@ -9,19 +9,19 @@ import re
 from pathlib import Path
 
 from toolkit.core.reports import Host
+from toolkit.infer.machine import cpuinfo, features
 
-FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16")
 LIBRARIES = ("cxr-edge", "numpy", "pillow", "onnxruntime", "openvino", "tensorrt-rtx-cu13", "tensorrt", "torch")
 
 
 def describe_host() -> Host:
     """What `benchmark` and `doctor` say of this machine; what cannot be read is None or empty, never guessed."""
-    info = _read(Path("/proc/cpuinfo"))
+    info = cpuinfo()
     return Host(
         machine=platform.machine(),
         processor=_first(r"model name\s*:\s*(.+)", info) or platform.processor() or "unknown",
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        features=_features(info),
+        features=features(),
         memory_mb=_memory_mb(),
         system=platform.platform(),
         python=platform.python_version(),
@@ -39,11 +39,6 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _features(cpuinfo: str) -> tuple[str, ...]:
-    listed = set((_first(r"(?:flags|Features)\s*:\s*(.+)", cpuinfo) or "").split())
-    return tuple(name for name in FEATURES if name in listed)
 
 
 def _memory_mb() -> int | None:

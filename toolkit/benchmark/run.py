@@ -16,7 +16,7 @@ from toolkit.core.codec import decode_json, encode_json
 from toolkit.core.progress import track
 from toolkit.core.recipe import BenchmarkSpec
 from toolkit.core.reports import LatencyReport, LatencyRow, Skipped
-from toolkit.infer.runtimes import runtime
+from toolkit.infer.machine import why_not
 
 Scenario = Literal["single_stream", "offline"]
 BATCHES: dict[Scenario, int] = {"single_stream": 1, "offline": 16}
@@ -29,10 +29,11 @@ def benchmark(bundle: Bundle, spec: BenchmarkSpec, names: tuple[str, ...] = (), 
     jobs: list[Job] = []
     skipped: list[Skipped] = []
     for artifact in [bundle.artifact(name) for name in names] or bundle.manifest.artifacts:
-        if runtime(artifact.target.backend).is_available():
+        reason = why_not(artifact.target)
+        if reason is None:
             jobs.extend(_jobs(bundle, artifact, spec, film))
         else:
-            skipped.append(_not_installed(artifact))
+            skipped.append(Skipped(artifact=artifact.name, reason=reason))
     rows: list[LatencyRow] = []
     for job in track(jobs, len(jobs), "benchmark"):
         found = _run(job)
@@ -75,8 +76,3 @@ def _run(job: Job) -> LatencyRow | Skipped:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"ended with code {done.returncode}"]
         return Skipped(artifact=job.artifact, reason=f"{job.scenario}, {job.threads} threads: {reason[-1]}")
     return decode_json(done.stdout, LatencyRow, "runner")
-
-
-def _not_installed(artifact: Artifact) -> Skipped:
-    extra = runtime(artifact.target.backend).REQUIRES
-    return Skipped(artifact=artifact.name, reason=f"{artifact.requires} is not installed: pip install 'cxr-edge[{extra}]'")

@@ -15,8 +15,8 @@ from toolkit.data.films import Films, prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
 from toolkit.errors import InputError
+from toolkit.infer.machine import why_not
 from toolkit.infer.predictor import choose_artifact
-from toolkit.infer.runtimes import runtime
 
 if TYPE_CHECKING:
     from toolkit.validate.drift import Scores
@@ -64,11 +64,12 @@ def drift(
     spec = ValidateSpec(max_recall_loss_pt=max_recall_loss, mode=mode)
     rows = []
     for artifact in bundle.manifest.artifacts:
-        if runtime(artifact.target.backend).is_available():
+        reason = why_not(artifact.target)
+        if reason is None:
             logits = artifact_logits(bundle, artifact, films.images)
             rows.append(room.compare(reference, room.Scores.of(artifact.name, logits, artifact.operating), films, spec))
         else:
-            click.echo(f"{artifact.name} was not checked: {artifact.requires} is not installed.", err=True)
+            click.echo(f"{artifact.name} was not checked: {reason}.", err=True)
     report = room.summarise(reference.name, films, tuple(rows), source.synthetic)
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))

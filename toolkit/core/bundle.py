@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -15,7 +17,7 @@ from toolkit.core.labels import Labels
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.reports import Evaluation, Mode, Verdict
-from toolkit.core.target import Target
+from toolkit.core.target import Family, Target
 from toolkit.errors import BundleError, GateError, InputError
 
 SCHEMA_VERSION = 1
@@ -81,7 +83,11 @@ class Reference(Frozen, frozen=True, kw_only=True):
 
 
 class Manifest(Frozen, frozen=True, kw_only=True):
-    """The content of `bundle.json`. `recommended` lists the artifacts that passed, fastest first, as measured on `measured_on`."""
+    """The content of `bundle.json`. `recommended` lists the artifacts that passed, fastest first, as measured on `measured_on`.
+
+    `recommended_for`: the same by kind of processor, in the order of the same measurement. `unmeasured`: artifacts that the bundle
+    carries and that could not be run where it was made, with the reason; they are not recommended.
+    """
 
     schema_version: int
     name: str
@@ -91,6 +97,8 @@ class Manifest(Frozen, frozen=True, kw_only=True):
     preprocessing: Preprocessing
     artifacts: tuple[Artifact, ...]
     recommended: tuple[str, ...] = ()
+    recommended_for: Mapping[Family, tuple[str, ...]] = {}
+    unmeasured: Mapping[str, str] = {}
     measured_on: str | None = None
     reference: Reference | None = None
     files: tuple[FileEntry, ...] = ()
@@ -98,7 +106,8 @@ class Manifest(Frozen, frozen=True, kw_only=True):
     attribution: str = ""
 
     def __post_init__(self) -> None:
-        unknown = set(self.recommended) - {artifact.name for artifact in self.artifacts}
+        named = {*self.recommended, *itertools.chain(*self.recommended_for.values())}
+        unknown = named - {artifact.name for artifact in self.artifacts}
         if unknown:
             raise ValueError(f"it recommends {', '.join(sorted(unknown))}, which it does not hold")
 
@@ -135,11 +144,15 @@ class Bundle:
                 return artifact
         raise InputError(f"{self.folder} has no artifact '{name}'; it has: {', '.join(self.names)}.")
 
-    def candidates(self) -> tuple[Artifact, ...]:
-        """The artifacts that passed their gate, fastest first; raises GateError when there is none."""
-        if not self.manifest.recommended:
-            raise GateError(f"No artifact of {self.folder} has passed its recall gate; name one with --artifact to use it all the same.")
-        return tuple(self.artifact(name) for name in self.manifest.recommended)
+    def candidates(self, family: Family) -> tuple[Artifact, ...]:
+        """The artifacts that passed their gate and are for these processors, fastest first; raises GateError when there is none."""
+        manifest = self.manifest
+        names = manifest.recommended_for.get(family, manifest.recommended)
+        if not names:
+            raise GateError(
+                f"No artifact of {self.folder} for {family} has passed its recall gate; name one with --artifact to use it all the same."
+            )
+        return tuple(artifact for name in names if (artifact := self.artifact(name)).target.serves(family))
 
     def verify(self, artifact: Artifact | None = None) -> None:
         """Compare the digests of one artifact's files, or of all files; raises BundleError at the first that differs."""

@@ -12,7 +12,7 @@ from toolkit.core.codec import Frozen, decode, encode_json
 from toolkit.core.files import sha256_of_bytes
 from toolkit.core.labels import Labels
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.target import ArtifactName, Backend
+from toolkit.core.target import ArtifactName, CpuBackend
 from toolkit.errors import MissingDependencyError, RecipeError
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class PruneSpec(Frozen, frozen=True, kw_only=True):
     target: TargetSpec | None = None
     round_to: Count = 8
     min_channels: Count = 8
-    runtime: Backend = "openvino"
+    runtime: CpuBackend = "openvino"
     threads: Count = 2
     steps: Annotated[int, Meta(ge=1, le=100)] = 1
     recovery: RecoverySpec = RecoverySpec()

@@ -1,36 +1,90 @@
-"""Where an artifact runs: backend, precision, processor family."""
+"""Where an artifact runs: backend, precision, and the kind of processor that it was made for."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Literal, get_args
 
 from toolkit.core.codec import Frozen
 from toolkit.errors import RecipeError
 
-Backend = Literal["onnxruntime", "openvino"]
-Precision = Literal["fp32", "fp16w", "int8"]
-ArtifactName = Literal["onnxruntime-fp32", "onnxruntime-fp16w", "onnxruntime-int8", "openvino-fp32", "openvino-fp16w", "openvino-int8"]
+CpuBackend = Literal["onnxruntime", "openvino"]
+Backend = Literal["onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"]
+Precision = Literal["fp32", "fp16w", "bf16", "fp16", "int8", "int8ac"]
+Family = Literal["x86-vnni", "x86", "arm64", "gpu", "npu"]
+ArtifactName = Literal[
+    "onnxruntime-fp32",
+    "onnxruntime-fp16w",
+    "onnxruntime-int8",
+    "onnxruntime-int8-x86",
+    "onnxruntime-int8-arm64",
+    "openvino-fp32",
+    "openvino-fp16w",
+    "openvino-bf16",
+    "openvino-int8",
+    "openvino-int8ac",
+    "openvino-fp16-gpu",
+    "openvino-fp16-npu",
+    "tensorrt-rtx-fp32",
+    "tensorrt-rtx-fp16",
+    "tensorrt-rtx-int8",
+    "tensorrt-fp32",
+    "tensorrt-fp16",
+    "tensorrt-int8",
+]
+PROCESSORS: tuple[Family, ...] = ("x86-vnni", "x86", "arm64")
+VNNI = {"avx_vnni", "avx512_vnni", "amx_int8"}
+UNSUFFIXED: tuple[Family | None, ...] = (None, "x86-vnni")
 
 
 class Target(Frozen, frozen=True, kw_only=True):
-    """A runtime and an arithmetic.
+    """A runtime, an arithmetic, and the processors that the form is for; `family` None is any.
 
-    `fp32` is plain single precision, `fp16w` stores the weights in half precision and calculates in single,
-    `int8` has quantized weights and activations.
+    `fp32` is plain single precision, `fp16w` stores the weights in half precision and calculates in single, `bf16` and `fp16`
+    calculate in that, `int8` has quantized weights and activations, `int8ac` those of them that an accuracy control left.
+    ONNX Runtime's int8 has a form for each family: 'x86-vnni' adds products of unsigned and signed bytes in 32 bits; 'x86' adds pairs in
+    16 bits, so its weights have seven; 'arm64' takes signed bytes on both sides.
     """
 
     backend: Backend
     precision: Precision
+    family: Family | None = None
 
     @property
     def name(self) -> ArtifactName:
-        """The artifact's name, such as 'onnxruntime-int8'."""
-        return f"{self.backend}-{self.precision}"  # type: ignore[return-value]
+        """The artifact's name, such as 'onnxruntime-int8-arm64'; the form for x86 with VNNI has no suffix."""
+        suffix = "" if self.family in UNSUFFIXED else f"-{self.family}"
+        return f"{self.backend}-{self.precision}{suffix}"  # type: ignore[return-value]
+
+    @property
+    def is_int8(self) -> bool:
+        """True when activations are bytes."""
+        return self.precision in ("int8", "int8ac")
+
+    @property
+    def needs_engine(self) -> bool:
+        """True when an engine has to be built for one GPU."""
+        return self.backend in ("tensorrt-rtx", "tensorrt")
+
+    def serves(self, family: Family) -> bool:
+        """True when the form is right on these processors; the one for x86 is so with VNNI too."""
+        return self.family in (None, family) or (self.family, family) == ("x86", "x86-vnni")
 
     @classmethod
     def from_name(cls, name: str) -> Target:
-        """The target of an artifact's name; raises RecipeError for a name of another form."""
-        backend, _, precision = name.partition("-")
-        if backend not in ("onnxruntime", "openvino") or precision not in ("fp32", "fp16w", "int8"):
-            raise RecipeError(f"'{name}' is not a target; expected BACKEND-PRECISION such as onnxruntime-int8.")
-        return cls(backend=backend, precision=precision)  # type: ignore[arg-type]
+        """The target of an artifact's name; raises RecipeError for any other."""
+        known = get_args(ArtifactName)
+        if name not in known:
+            raise RecipeError(f"'{name}' is not a target; expected one of {', '.join(known)}.")
+        backend = next(backend for backend in sorted(get_args(Backend), key=len, reverse=True) if name.startswith(f"{backend}-"))
+        precision, _, family = name.removeprefix(f"{backend}-").partition("-")
+        if name == "onnxruntime-int8":
+            family = "x86-vnni"
+        return cls(backend=backend, precision=precision, family=family or None)  # type: ignore[arg-type]
+
+
+def processor_family(machine: str, features: Collection[str]) -> Family:
+    """Of a machine (`platform.machine()`) with these features; an x86 whose features cannot be read counts as one without VNNI."""
+    if machine.lower() in ("arm64", "aarch64"):
+        return "arm64"
+    return "x86-vnni" if VNNI & set(features) else "x86"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.target import Target
 from toolkit.errors import BundleError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
 
@@ -24,6 +25,11 @@ def is_available() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
+def why_not(_target: Target) -> str | None:
+    """None: what loads runs."""
+    return None
+
+
 class OnnxSession:
     """A loaded ONNX graph."""
 
@@ -36,8 +42,8 @@ class OnnxSession:
         return result
 
 
-def load(files: Sequence[Path], threads: int | None = None) -> OnnxSession:
-    """Load an ONNX file; raises MissingDependencyError, or BundleError when the runtime refuses the file."""
+def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OnnxSession:  # noqa: ARG001
+    """Load an ONNX file, which holds its own precision; raises MissingDependencyError, or BundleError when the runtime refuses the file."""
     try:
         import onnxruntime
     except ImportError as cause:

@@ -1,4 +1,5 @@
-"""OpenVINO on the processor. Arithmetic is pinned to single precision, so that accuracy and speed are measured on the same."""
+"""OpenVINO. Arithmetic is pinned to what the artifact says, single precision but for bf16 and fp16: accuracy and speed are measured on
+the same."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.privacy import refuse_telemetry
+from toolkit.core.target import Target
 from toolkit.errors import BundleError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
 
@@ -18,11 +20,24 @@ if TYPE_CHECKING:
     import openvino
 
 REQUIRES = "openvino"
+DEVICES = {"gpu": "GPU", "npu": "NPU"}
+HINTS = {"bf16": "bf16", "fp16": "f16"}
 
 
 def is_available() -> bool:
     """True when openvino is installed."""
     return importlib.util.find_spec("openvino") is not None
+
+
+def why_not(target: Target) -> str | None:
+    """Why not on this machine: there is no GPU or NPU that OpenVINO knows."""
+    if target.family not in DEVICES:
+        return None
+    import openvino
+
+    device, found = DEVICES[target.family], openvino.Core().available_devices
+    here = any(name.split(".")[0] == device for name in found)
+    return None if here else f"OpenVINO finds no {device} here, only {', '.join(found) or 'nothing'}"
 
 
 class OpenvinoSession:
@@ -37,19 +52,21 @@ class OpenvinoSession:
         return found
 
 
-def load(files: Sequence[Path], threads: int | None = None) -> OpenvinoSession:
+def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OpenvinoSession:
     """Load an IR or ONNX file; raises MissingDependencyError, or BundleError when the runtime refuses the file."""
     refuse_telemetry()
     try:
         import openvino
     except ImportError as cause:
         raise MissingDependencyError("openvino", "openvino", "Running an OpenVINO artifact") from cause
-    settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
+    device = DEVICES.get(str(target.family), "CPU") if target else "CPU"
+    hint = HINTS.get(target.precision, "f32") if target else "f32"
+    settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None and device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
         core = openvino.Core()
-        model = core.compile_model(core.read_model(str(files[0])), "CPU", settings)
+        model = core.compile_model(core.read_model(str(files[0])), device, settings)
     except RuntimeError as cause:
         raise BundleError(f"OpenVINO {openvino.__version__} refuses {files[0]}: {cause}") from cause
     return OpenvinoSession(model)

@@ -11,30 +11,33 @@ from toolkit.core.reports import Prediction
 from toolkit.errors import GateError, ImageError
 from toolkit.imaging.decode import SUFFIXES, Pixels
 from toolkit.imaging.prepare import prepare_file
+from toolkit.infer.machine import family, why_not
 from toolkit.infer.runtimes import Session, runtime
 
 REJECTED = "REJECTED"
 
 
 def choose_artifact(bundle: Bundle, name: str | None = None) -> Artifact:
-    """The named artifact, or the fastest that passed its gate and whose runtime is installed.
+    """The named artifact, or the fastest for this processor that passed its gate and can run here.
 
     Raises InputError for an unknown name, GateError when none passed or none can run here.
     """
     if name is not None:
         return bundle.artifact(name)
-    candidates = bundle.candidates()
-    for artifact in candidates:
-        if runtime(artifact.target.backend).is_available():
+    reasons = {}
+    for artifact in bundle.candidates(family()):
+        reason = why_not(artifact.target)
+        if reason is None:
             return artifact
-    wanted = ", ".join(f"{artifact.name} (needs {artifact.requires})" for artifact in candidates)
-    raise GateError(f"No artifact of {bundle.folder} that passed its gate can run here: {wanted}. Install one of these runtimes.")
+        reasons[artifact.name] = reason
+    listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    raise GateError(f"No artifact of {bundle.folder} that passed its gate can run here. {listed}.")
 
 
 def open_session(bundle: Bundle, artifact: Artifact, threads: int | None = None) -> Session:
     """Verify the artifact's digests, then load it; raises BundleError, MissingDependencyError."""
     bundle.verify(artifact)
-    return runtime(artifact.target.backend).load(bundle.paths(artifact), threads)
+    return runtime(artifact.target.backend).load(bundle.paths(artifact), threads, artifact.target)
 
 
 class Predictor:

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.target import Target
 from toolkit.imaging.decode import Pixels
 
 MODULES = {"onnxruntime": "toolkit.infer.on_onnxruntime", "openvino": "toolkit.infer.on_openvino"}
@@ -33,8 +34,13 @@ class Runtime(Protocol):
         """True when its package is installed."""
         ...
 
-    def load(self, files: Sequence[Path], threads: int | None = None) -> Session:
-        """Load `files[0]`. `threads` None leaves the choice to the runtime. Raises MissingDependencyError, BundleError."""
+    def why_not(self, target: Target) -> str | None:
+        """Why an artifact of this target cannot run on this machine although the package is here; None when it can."""
+        ...
+
+    def load(self, files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> Session:
+        """Load `files[0]`. `threads` None leaves the choice to the runtime, `target` None is single precision on the processor. Raises
+        MissingDependencyError, BundleError."""
         ...
 
 
