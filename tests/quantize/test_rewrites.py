@@ -142,7 +142,7 @@ def test_a_gain_of_three_and_a_shift_of_one_by_hand() -> None:
 def test_a_norm_with_a_second_reader_is_left_alone() -> None:
     conv = helper.make_node("Conv", ["z", "w"], ["c"], name="conv", pads=[1, 1, 1, 1])
     model = graph(conv, helper.make_node("Add", ["c", "z"], ["y"]), w=random(4, 4, 3, 3))
-    assert rewrite(model) == {"norms-behind-pools": 0, "norms-into-followers": 0}
+    assert rewrite(model) == {"norms-behind-pools": 0, "heatmap": 0, "norms-into-followers": 0}
     assert kinds(model) == ["BatchNormalization", "Conv", "Add"]
 
 
@@ -172,13 +172,13 @@ def stages_of(network: nn.Module, preprocessing: Preprocessing, monkeypatch: pyt
 
 
 def test_custom_cnn_answers_the_same_behind_each_rewrite(monkeypatch: pytest.MonkeyPatch) -> None:
-    preprocessing = Preprocessing(size_px=64, normalise="film", scale=1.0)
-    images = np.random.default_rng(0).integers(0, 256, (6, 1, 64, 64), dtype=np.uint8)
+    preprocessing = Preprocessing(size_px=160, normalise="film", scale=1.0)
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 160, 160), dtype=np.uint8)
     images[0], images[1] = 0, 255
-    raw = stages_of(noisy(64), preprocessing, monkeypatch)
+    raw = stages_of(noisy(160), preprocessing, monkeypatch)
     for name in REWRITES:
         assert answers(raw[name], images) == pytest.approx(answers(raw[""], images), rel=1e-4, abs=1e-4)
-    model = onnx.load_model_from_string(lower(noisy(64), preprocessing, 20))
+    model = onnx.load_model_from_string(lower(noisy(160), preprocessing, 20))
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
 
 

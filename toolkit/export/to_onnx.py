@@ -9,6 +9,7 @@ from toolkit.core.target import Precision
 from toolkit.errors import MissingDependencyError
 
 REQUIRES = "workshop"
+LAYERS = ("Conv", "Gemm")
 SMALL_TENSOR = 256  # values; smaller ones (biases, shapes) stay as they are
 
 
@@ -17,6 +18,20 @@ def export(graph: Path, precision: Precision, folder: Path) -> tuple[str, ...]:
     name = f"{precision}.onnx"
     write_atomically(folder / name, halve_weights(graph) if precision == "fp16w" else graph.read_bytes())
     return (name,)
+
+
+def expose_layers(file: Path, folder: Path) -> Path:
+    """A copy of an ONNX file in `folder` whose outputs are the logit and then what each convolution and linear layer gives, in order."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(file)
+    layers = [node.output[0] for node in model.graph.node if node.op_type in LAYERS and not node.name.startswith("heatmap/")]
+    del model.graph.output[1:]
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers)
+    exposed = folder / "exposed.onnx"
+    write_atomically(exposed, model.SerializeToString())
+    return exposed
 
 
 def halve_weights(graph: Path) -> bytes:

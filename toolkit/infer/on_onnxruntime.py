@@ -41,6 +41,10 @@ class OnnxSession:
         result: NDArray[np.float32] = self._run(("logit",), {"image": images})[0]
         return result
 
+    def outputs(self, images: Pixels) -> tuple[NDArray[np.float32], ...]:
+        """All outputs, in the graph's order."""
+        return tuple(self._run(None, {"image": images}))
+
 
 def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OnnxSession:  # noqa: ARG001
     """Load an ONNX file, which holds its own precision; raises MissingDependencyError, or BundleError when the runtime refuses the file."""

@@ -51,6 +51,10 @@ class OpenvinoSession:
         found: NDArray[np.float32] = self._request.infer({0: images}, share_inputs=True, share_outputs=False)[0]
         return found
 
+    def outputs(self, images: Pixels) -> tuple[NDArray[np.float32], ...]:
+        """All outputs, in the graph's order."""
+        return tuple(self._request.infer({0: images}, share_inputs=True, share_outputs=False).values())
+
 
 def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OpenvinoSession:
     """Load an IR or ONNX file; raises MissingDependencyError, or BundleError when the runtime refuses the file."""

@@ -23,6 +23,10 @@ class Session(Protocol):
         """uint8 `[N, 1, H, W]` -> float32 `[N]`."""
         ...
 
+    def outputs(self, images: Pixels) -> tuple[NDArray[np.float32], ...]:
+        """The same, and all further outputs of the graph, in its order; the second, where there is one, is `heatmap` `[N, h, w]`."""
+        ...
+
 
 class Runtime(Protocol):
     """What each module `on_*` offers."""

@@ -33,7 +33,7 @@ def quantize(graph: Path, images: Pixels, _spec: QuantizeSpec, out: Path) -> tup
         raise MissingDependencyError("nncf", REQUIRES, "Quantizing for OpenVINO") from cause
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(str(graph))
-    scope = nncf.IgnoredScope(names=_before_first_convolution(model), validate=False)
+    scope = nncf.IgnoredScope(names=_float_operations(model), validate=False)
     films = track(images, len(images), "calibrate openvino-int8")
     dataset = nncf.Dataset([{"image": film[None]} for film in films])
     with contextlib.redirect_stdout(io.StringIO()):  # NNCF's own bars: standard output belongs to results
@@ -43,16 +43,21 @@ def quantize(graph: Path, images: Pixels, _spec: QuantizeSpec, out: Path) -> tup
     return out, out.with_suffix(".bin")
 
 
-def _before_first_convolution(model: openvino.Model) -> list[str]:
-    """Names of the operations that bring grey values into the network's scale; they stay in single precision."""
+def _float_operations(model: openvino.Model) -> list[str]:
+    """Names of the operations that stay in single precision: those that bring grey values into the network's scale, and the heatmap's."""
     operations = model.get_ordered_ops()
     kinds = [operation.get_type_name() for operation in operations]
     before = operations[: kinds.index("Convolution")]
-    return [operation.get_friendly_name() for operation in before if operation.get_type_name() not in ("Parameter", "Constant")]
+    names = [operation.get_friendly_name() for operation in before if operation.get_type_name() not in ("Parameter", "Constant")]
+    return names + [operation.get_friendly_name() for operation in operations if _is_heatmap(operation)]
+
+
+def _is_heatmap(operation: openvino.Node) -> bool:
+    return bool(operation.get_friendly_name().startswith("heatmap"))
 
 
 def _name_by_position(model: openvino.Model) -> None:
     """Names made from a counter of the process would differ from run to run; positions do not."""
     for position, node in enumerate(model.get_ordered_ops()):
-        if node.get_type_name() not in ("Parameter", "Result"):
+        if node.get_type_name() not in ("Parameter", "Result") and not _is_heatmap(node):
             node.set_friendly_name(f"{node.get_type_name()}_{position}")

@@ -6,13 +6,16 @@ import copy
 import logging
 import warnings
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.errors import ModelError
+from toolkit.imaging.decode import Pixels
 from toolkit.models.fold import fold_batch_norms
 from toolkit.models.standardise import standardise
 from toolkit.quantize.rewrites import rewrite
@@ -44,15 +47,13 @@ def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes
     graph is rewritten (`rewrites`).
     Raises ModelError when the network does not begin with a convolution over `preprocessing.channels` channels.
     """
-    folded = fold_batch_norms(copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
-    fold_input(folded, preprocessing)
     edge = preprocessing.size_px
     example = torch.zeros(2, 1, edge, edge, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            UInt8Network(folded, preprocessing).eval(),
+            UInt8Network(_folded(network, preprocessing), preprocessing).eval(),
             (example,),
             input_names=["image"],
             output_names=["logit"],
@@ -66,6 +67,24 @@ def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes
         raise AssertionError("the exporter returns a program when dynamo=True")
     rewrite(program.model)
     return _anonymous(ir.to_proto(program.model))
+
+
+def layer_outputs(network: nn.Module, preprocessing: Preprocessing, images: Pixels) -> dict[str, NDArray[np.float32]]:
+    """What each convolution and linear layer gives for uint8 `[N, 1, H, W]`, by name, in the order of the calls, folded as for export."""
+    folded = _folded(network, preprocessing)
+    seen: dict[str, NDArray[np.float32]] = {}
+    for name, layer in folded.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(lambda _layer, _given, output, name=name: seen.update({name: output.numpy().copy()}))
+    with torch.inference_mode():
+        UInt8Network(folded, preprocessing).eval()(torch.from_numpy(images))
+    return seen
+
+
+def _folded(network: nn.Module, preprocessing: Preprocessing) -> nn.Module:
+    folded = fold_batch_norms(copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+    fold_input(folded, preprocessing)
+    return folded
 
 
 def fold_input(network: nn.Module, preprocessing: Preprocessing) -> None:

@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-Array = NDArray[np.float64]
-WEIGHTS, BIAS = 1, 2
+from toolkit.quantize.heatmap import add_heatmap
+from toolkit.quantize.nodes import BIAS, WEIGHTS, Array, affine, array, by_output, constant, has_constants
+
 Rewrite = Callable[[ir.Graph], int]
 
 
 def norms_behind_pools(graph: ir.Graph) -> int:
     """ReLU, batch norm, pool -> ReLU, pool, batch norm, where the norm only raises with its input: a maximum stays where it was, and the
     norm has a quarter of the work. Gives the number of places."""
-    found = [(norm, pool) for norm in _norms(graph) if (pool := _only_user(norm, "MaxPool")) and (_affine(norm)[0] > 0).all()]
+    found = [(norm, pool) for norm in _norms(graph) if (pool := _only_user(norm, "MaxPool")) and (affine(norm)[0] > 0).all()]
     for norm, pool in found:
         before, after = norm.inputs[0], pool.outputs[0]
         ir.convenience.replace_all_uses_with(after, norm.outputs[0], replace_graph_outputs=True)
@@ -39,7 +39,11 @@ def norms_into_followers(graph: ir.Graph) -> int:
     return sum(_into_follower(graph, norm) for norm in _norms(graph))
 
 
-REWRITES: dict[str, Rewrite] = {"norms-behind-pools": norms_behind_pools, "norms-into-followers": norms_into_followers}
+REWRITES: dict[str, Rewrite] = {
+    "norms-behind-pools": norms_behind_pools,
+    "heatmap": add_heatmap,
+    "norms-into-followers": norms_into_followers,
+}
 
 
 def rewrite(model: ir.Model) -> dict[str, int]:
@@ -50,14 +54,7 @@ def rewrite(model: ir.Model) -> dict[str, int]:
 
 
 def _norms(graph: ir.Graph) -> list[ir.Node]:
-    return [node for node in graph if node.op_type == "BatchNormalization" and _has_constants(node)]
-
-
-def _affine(norm: ir.Node) -> tuple[Array, Array]:
-    """`gain` and `shift` `[C]`: the norm is `gain * x + shift`."""
-    scale, offset, mean, variance = (_array(norm, place) for place in range(1, 5))
-    gain = scale / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
-    return gain, offset - mean * gain
+    return [node for node in graph if node.op_type == "BatchNormalization" and has_constants(node)]
 
 
 def _only_user(node: ir.Node, *kinds: str) -> ir.Node | None:
@@ -67,24 +64,14 @@ def _only_user(node: ir.Node, *kinds: str) -> ir.Node | None:
     return users[0].node if alone and users[0].node.op_type in kinds else None
 
 
-def _has_constants(node: ir.Node) -> bool:
-    return all(value.const_value is not None for value in node.inputs[1:] if value is not None)
-
-
-def _array(node: ir.Node, place: int) -> Array:
-    value = node.inputs[place]
-    assert value is not None and value.const_value is not None  # _has_constants was asked
-    return value.const_value.numpy().astype(np.float64)
-
-
 def _into_follower(graph: ir.Graph, norm: ir.Node) -> int:
-    gain, shift = _affine(norm)
+    gain, shift = affine(norm)
     reader = _only_user(norm, "Reshape", "Gemm", "Conv")
     linear = _only_user(reader, "Gemm") if reader is not None and reader.op_type == "Reshape" else reader
-    if reader is None or linear is None or not _has_constants(linear) or not gain.all():
+    if reader is None or linear is None or not has_constants(linear) or not gain.all():
         return 0
     if linear.op_type == "Gemm":  # behind a flattening each channel is read at every place of its map
-        places = _by_output(linear).shape[1] // len(gain)
+        places = by_output(linear).shape[1] // len(gain)
         gain, shift = np.repeat(gain, places), np.repeat(shift, places)
     if any(linear.attributes.get_ints("pads", ())):
         _absorb(graph, linear, gain, np.zeros_like(shift))
@@ -96,15 +83,9 @@ def _into_follower(graph: ir.Graph, norm: ir.Node) -> int:
     return 1
 
 
-def _by_output(node: ir.Node) -> Array:
-    """The weights of a convolution, `[O, I, kH, kW]`, or linear layer, `[O, I]`."""
-    weights = _array(node, WEIGHTS)
-    return weights.T if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0) else weights
-
-
 def _absorb(graph: ir.Graph, node: ir.Node, gain: Array, shift: Array) -> None:
     """Let the layer take `x` and answer as it did to `gain * x + shift`."""
-    weights = _by_output(node)
+    weights = by_output(node)
     outputs, inputs = weights.shape[:2]  # inputs of a group
     groups = node.attributes.get_int("group", 1)
     channel = (np.arange(outputs) // (outputs // groups))[:, None] * inputs + np.arange(inputs)  # [O, I]
@@ -116,22 +97,15 @@ def _absorb(graph: ir.Graph, node: ir.Node, gain: Array, shift: Array) -> None:
     if len(node.inputs) <= BIAS:
         node.resize_inputs(BIAS + 1)
     else:
-        bias += _array(node, BIAS)
-    node.replace_input_with(WEIGHTS, _constant(graph, f"{node.name}.weights", weights))
-    node.replace_input_with(BIAS, _constant(graph, f"{node.name}.bias", bias))
+        bias += array(node, BIAS)
+    node.replace_input_with(WEIGHTS, constant(graph, f"{node.name}.weights", weights.astype(np.float32)))
+    node.replace_input_with(BIAS, constant(graph, f"{node.name}.bias", bias.astype(np.float32)))
 
 
 def _becomes_sum(graph: ir.Graph, norm: ir.Node, shift: Array) -> None:
-    values = _constant(graph, f"{norm.name}.shift", shift.reshape(-1, 1, 1))
+    values = constant(graph, f"{norm.name}.shift", shift.reshape(-1, 1, 1).astype(np.float32))
     added = ir.node("Add", [norm.inputs[0], values], name=f"{norm.name}.shifted")
     added.outputs[0].name, added.outputs[0].shape, added.outputs[0].type = norm.outputs[0].name, norm.outputs[0].shape, norm.outputs[0].type
     graph.insert_after(norm, added)
     ir.convenience.replace_all_uses_with(norm.outputs[0], added.outputs[0], replace_graph_outputs=True)
     graph.remove(norm, safe=True)
-
-
-def _constant(graph: ir.Graph, name: str, values: Array) -> ir.Value:
-    tensor = ir.tensor(values.astype(np.float32), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
