@@ -10,7 +10,9 @@ thresholds come from held-out patients.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from toolkit.models.registry import count_parameters
 from toolkit.pipeline import Run
 from toolkit.quantize.calibration import calibration_images
 from toolkit.quantize.for_openvino import quantize
+from toolkit.quantize.ladder import Settings
 from toolkit.quantize.lower import lower
 from toolkit.stages import holdout_of
 from toolkit.train.checkpoint import load_checkpoint
@@ -85,7 +88,7 @@ def _rows(run: Run) -> tuple[Row, ...]:
             file.write_bytes(lower(network, run.recipe.preprocessing, run.recipe.export.opset))
             files[name] = (file,)
         images = calibration_images(run.films("train"), run.recipe.quantize.calibration_films, run.recipe.seed)
-        files[INT8] = quantize(files[DENSE][0], images, run.recipe.quantize, Path(folder) / "int8.xml")
+        files[INT8] = quantize(images, Settings(files[DENSE][0]), Path(folder) / "int8.xml")
         sessions = {name: runtime("openvino").load(list(paths), THREADS) for name, paths in files.items()}
         times = in_turns(sessions, images[:1])
         sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in files.items()}
@@ -139,6 +142,28 @@ def cells(row: Row, dense: Row) -> tuple[str, ...]:
         f"{row.recall_loss_pt:.2f} ({row.lost_positives} lost, {row.gained_positives} gained)",
         f"{row.roc_auc_loss:.4f}",
     )
+
+
+def means(seeds: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """Mean and standard deviation over seeds of the pruned form and of int8, under HEAD."""
+    found = []
+    for place, name in ((1, PRUNED), (2, INT8)):
+        pairs = [(one.rows[place], one.rows[0]) for one in seeds]
+        found.append(
+            (
+                name,
+                "",
+                *(_spread([row.bytes / 1e6 for row, _ in pairs], 2), _spread([dense.bytes / row.bytes for row, dense in pairs], 1)),
+                *("", _spread([row.p50_ms / dense.p50_ms for row, dense in pairs], 2)),
+                *(_spread([getattr(row, key) for row, _ in pairs], 3) for key in ("recall", "specificity", "roc_auc")),
+                *(_spread([row.recall_loss_pt for row, _ in pairs], 2), _spread([row.roc_auc_loss for row, _ in pairs], 4)),
+            )
+        )
+    return found
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}" if len(values) > 1 else f"{values[0]:.{digits}f}"
 
 
 if __name__ == "__main__":

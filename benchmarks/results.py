@@ -10,6 +10,7 @@ python -m benchmarks.results write                                              
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import sys
 import tempfile
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
 PAGE = ROOT / "docs" / "results.md"
 METRICS = ("accuracy", "recall", "specificity", "roc_auc")
+PRUNED = "pruned-*.json"
 SHORT, SHORT_FILMS = "SHORT RUN: ", 80
 LIGHT = ("szanet", "custom-cnn", "mobilenet-v2")
 AT_HALF = {"accuracy": "accuracy", "f1": "F1"}
@@ -131,7 +133,7 @@ def _stem(recipe: str, seed: int) -> str:
 def tables() -> str:
     """All tables."""
     records: dict[str, list[Record]] = {}
-    for file in sorted(FOLDER.glob("*-seed*.json")):
+    for file in sorted(set(FOLDER.glob("*-seed*.json")) - set(FOLDER.glob(PRUNED))):
         found = read_json(file, Record)
         records.setdefault(found.recipe, []).append(found)
     return "\n".join((_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_held_out_sets()))
@@ -211,10 +213,14 @@ def _light_models(records: dict[str, list[Record]]) -> str:
 
 def _pruned_models() -> list[str]:
     """What benchmarks/pruned_models.py found, seed by seed."""
-    found = [read_json(file, pruned_models.Comparison) for file in sorted(FOLDER.glob("pruned-*.json"))]
+    found = [read_json(file, pruned_models.Comparison) for file in sorted(FOLDER.glob(PRUNED))]
     if not found:
         return []
-    rows = [(one.recipe, str(one.seed), *pruned_models.cells(row, one.rows[0])) for one in found for row in one.rows]
+    rows: list[tuple[str, ...]] = []
+    for name, seeds in itertools.groupby(found, key=lambda one: one.recipe):
+        of_model = list(seeds)
+        rows += [(name, str(one.seed), *pruned_models.cells(row, one.rows[0])) for one in of_model for row in one.rows]
+        rows += [(f"**{name}**", "mean ± sd", *cells) for cells in pruned_models.means(of_model)]
     title = "## Pruned models, OpenVINO, two threads, one film at a time (benchmarks/pruned_models.py)"
     return [f"{title}\n\n" + _table(("recipe", "seed", *pruned_models.HEAD), rows)]
 

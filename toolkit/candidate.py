@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from toolkit.benchmark.compare import in_turns
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.reports import Benefit
-from toolkit.infer.runtimes import MODULES, runtime
+from toolkit.core.target import CpuBackend
+from toolkit.infer.runtimes import runtime
 from toolkit.quantize.lower import lower
 
 COMPRESSION = 9
@@ -53,7 +55,7 @@ class ExportGauge:
         graphs = {"dense": self._graph(dense), "pruned": self._graph(pruned)}
         small = {name: len(zlib.compress(graph, COMPRESSION)) for name, graph in graphs.items()}
         rows = []
-        for backend in MODULES:
+        for backend in get_args(CpuBackend):
             if not runtime(backend).is_available():
                 continue
             times = self._timed(graphs, backend)

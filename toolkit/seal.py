@@ -14,9 +14,10 @@ from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bund
 from toolkit.core.codec import encode_json, to_plain
 from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, write_atomically
 from toolkit.core.reports import DriftRow, RunReport
+from toolkit.infer import machine
 from toolkit.pipeline import Run
 from toolkit.report.render import render_card, render_page
-from toolkit.stages import fastest_first, read_folds, read_histories, read_pruning, read_results
+from toolkit.stages import fastest_first, read_folds, read_histories, read_pruning, read_quantizing, read_results, slower_than_float
 from toolkit.train.checkpoint import load_checkpoint
 
 BUNDLE, REPORT_JSON, REPORT_HTML = "bundle", "report.json", "report.html"
@@ -41,10 +42,12 @@ def _judged_manifest(run: Run) -> Manifest:
     checkpoint, _ = load_checkpoint(run.folder("train"))
     p50 = single_stream_p50(latency)
     exported = Bundle(run.folder("export")).manifest
-    artifacts: list[Artifact] = [
-        msgspec.structs.replace(artifact, metrics=metrics, drift=_gate(row), p50_ms=p50.get(artifact.name))
-        for artifact, metrics, row in zip(exported.artifacts, evaluations, drift.rows, strict=True)
-    ]
+    judged = {row.artifact: (metrics, _gate(row)) for metrics, row in zip(evaluations, drift.rows, strict=True)}
+    artifacts: list[Artifact] = []
+    for artifact in exported.artifacts:
+        metrics, gate = judged.get(artifact.name, (None, None))
+        artifacts.append(msgspec.structs.replace(artifact, metrics=metrics, drift=gate, p50_ms=p50.get(artifact.name)))
+    recommended = fastest_first(drift, latency)
     reference = Reference(
         model=drift.reference, operating=checkpoint.operating, weights_sha256=checkpoint.weights_sha256, films=drift.n, metrics=dense
     )
@@ -53,7 +56,9 @@ def _judged_manifest(run: Run) -> Manifest:
         name=run.recipe.name,
         attribution=run.recipe.attribution,
         artifacts=tuple(artifacts),
-        recommended=fastest_first(drift, latency),
+        recommended=recommended[machine.family()],
+        recommended_for=recommended,
+        left_out={**exported.left_out, **slower_than_float(latency)},
         measured_on=latency.host.processor,
         reference=reference,
     )
@@ -107,4 +112,7 @@ def _report(run: Run, bundle: Bundle) -> RunReport:
         bundle_sha256=sha256_of(bundle.folder / MANIFEST),
         cross_validation=read_folds(run),
         pruning=read_pruning(run),
+        quantizing=read_quantizing(run),
+        unmeasured=manifest.unmeasured,
+        left_out=manifest.left_out,
     )

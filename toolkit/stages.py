@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from toolkit.artifact import Exporter
 from toolkit.benchmark.host import installed
 from toolkit.benchmark.run import benchmark as measure_latency
 from toolkit.benchmark.run import single_stream_p50
@@ -16,20 +17,28 @@ from toolkit.core import operating
 from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
 from toolkit.core.bundle import REFERENCE_SCORES, SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
-from toolkit.core.files import storage_errors, write_atomically
-from toolkit.core.reports import CrossValidation, DriftReport, Evaluation, LatencyReport, PruneReport, Sensitivity
-from toolkit.core.target import Target
+from toolkit.core.files import write_atomically
+from toolkit.core.recipe import Recipe
+from toolkit.core.reports import (
+    CrossValidation,
+    DriftReport,
+    Evaluation,
+    LatencyReport,
+    PruneReport,
+    QuantizeAttempt,
+    QuantizeReport,
+    Sensitivity,
+)
+from toolkit.core.target import PROCESSORS, Family, Target
 from toolkit.data.films import Films
-from toolkit.export import to_onnx, to_openvino
-from toolkit.imaging.decode import Pixels
-from toolkit.infer.runtimes import runtime
+from toolkit.errors import ModelError, ParityError
+from toolkit.infer import machine
+from toolkit.int8 import Int8
 from toolkit.pipeline import Run
 from toolkit.prune.pruning import Pruning
 from toolkit.prune.run import REPORT as PRUNED
 from toolkit.prune.run import prune as prune_network
 from toolkit.prune.sensitivity import sensitivity
-from toolkit.quantize import for_onnxruntime, for_openvino
-from toolkit.quantize.calibration import calibration_images
 from toolkit.quantize.lower import lower
 from toolkit.report import plots
 from toolkit.train.augment import changed_once
@@ -40,14 +49,13 @@ from toolkit.train.run import Task
 from toolkit.train.run import train as train_network
 from toolkit.train.score import score
 from toolkit.validate import drift, parity
-from toolkit.validate.evaluate import artifact_logits, judge, session_logits
+from toolkit.validate.evaluate import artifact_logits, judge
 
 LOG = logging.getLogger(__name__)
 FLOAT_GRAPH = "float"
-QUANTIZERS = {"onnxruntime": (for_onnxruntime.quantize, ".onnx"), "openvino": (for_openvino.quantize, ".xml")}
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "pillow")
 PARETO, SENSITIVITY = "pareto.svg", "sensitivity"
-DRIFT, LATENCY, EVALUATIONS, DENSE = "drift.json", "latency.json", "evaluations.json", "dense.json"
+QUANTIZED, DRIFT, LATENCY, EVALUATIONS, DENSE = "quantize.json", "drift.json", "latency.json", "evaluations.json", "dense.json"
 
 
 def train(run: Run) -> None:
@@ -95,34 +103,44 @@ def prune_sensitivity(run: Run) -> tuple[Sensitivity, ...]:
 
 
 def quantize(run: Run) -> None:
-    """Lower to a float graph, and make an int8 graph for each runtime that the recipe exports to."""
+    """Lower to a float graph, and make an int8 graph for each target of the recipe that wants one."""
     folder, recipe = run.folder("quantize"), run.recipe
     checkpoint, network = load_checkpoint(run.folder("prune"))
     graph = folder / f"{FLOAT_GRAPH}.onnx"
     write_atomically(graph, lower(network, recipe.preprocessing, recipe.export.opset))
     _describe_graph(run, checkpoint, None, (graph,))
-    wanted = [Target.from_name(name) for name in recipe.export.artifacts]
-    images = calibration_images(run.films("train"), recipe.quantize.calibration_films, recipe.seed)
-    for backend in dict.fromkeys(target.backend for target in wanted if target.precision == "int8"):
-        work, suffix = QUANTIZERS[backend]
-        file = folder / f"{backend}-int8{suffix}"
-        with storage_errors(file):
-            files = work(graph, images, recipe.quantize, file)
-        _describe_graph(run, checkpoint, backend, files)
+    int8 = Int8(recipe, network, _task(run, "quantize", checkpoint.weights_sha256), graph)
+    attempts: list[QuantizeAttempt] = []
+    replaced: dict[str, str] = {}
+    for target in filter(_is_checked_here, _int8_targets(recipe)):
+        tried, files = int8.climb(target)
+        attempts += tried
+        chosen = next(attempt for attempt in tried if attempt.chosen)
+        if not chosen.passed and "half_precision" in recipe.quantize.ladder:
+            replaced[target.name] = f"{target.backend}-fp16w"
+        _describe_graph(run, checkpoint, target, files)
+    write_atomically(folder / QUANTIZED, encode_json(QuantizeReport(attempts=tuple(attempts), replaced=replaced)))
 
 
 def export(run: Run) -> None:
     """Write each artifact's files, hold it against torch on held-out films, choose its operating point, write the manifest."""
-    folder, spec = run.folder("export"), run.recipe.export
+    folder = run.folder("export")
     checkpoint, network = load_checkpoint(run.folder("prune"))
-    holdout = holdout_of(run)
-    films = parity.with_edge_cases(holdout.images[: spec.parity_films], run.recipe.seed)
-    expected = score(network, films, run.recipe.preprocessing)
-    artifacts = []
-    for name in spec.artifacts:
-        artifact = _export_one(run, Target.from_name(name), films, expected, checkpoint)
-        LOG.info("%s: agrees with torch, largest logit error %.2g", name, artifact.parity.max_logit_error)
+    exporter = Exporter(run.recipe, checkpoint, network, holdout_of(run), folder)
+    wanted, left_out = _wanted(run)
+    artifacts: list[Artifact] = []
+    unmeasured: dict[str, str] = {}
+    for target in wanted:
+        try:
+            artifact, reason = exporter.make(target, _graph_of(run, target))
+        except (ModelError, ParityError) as refused:
+            if not (target.is_int8 and target.needs_engine):  # that is tried, and offered only where it builds and passes
+                raise
+            left_out[target.name] = str(refused)
+            continue
+        LOG.info("%s: agrees with torch, largest logit error %.2g", artifact.name, artifact.parity.max_logit_error)
         artifacts.append(artifact)
+        unmeasured |= {artifact.name: reason} if reason else {}
     write_manifest(
         folder,
         Manifest(
@@ -133,13 +151,15 @@ def export(run: Run) -> None:
             labels=checkpoint.labels,
             preprocessing=checkpoint.preprocessing,
             artifacts=tuple(artifacts),
+            unmeasured=unmeasured,
+            left_out=left_out,
             provenance=_provenance(run, "export", checkpoint.weights_sha256),
         ),
     )
 
 
 def validate(run: Run) -> None:
-    """Judge the dense network and every artifact on the test films, and hold each artifact against the dense one."""
+    """Judge the dense network and every artifact that runs here on the test films, and hold each artifact against the dense one."""
     folder, films = run.folder("validate"), run.films("test")
     dense, network = load_checkpoint(run.folder("train"))
     logits = score(network, films.images, dense.preprocessing)
@@ -149,6 +169,8 @@ def validate(run: Run) -> None:
     bundle = Bundle(run.folder("export"))
     rows, evaluations = [], []
     for artifact in bundle.manifest.artifacts:
+        if artifact.name in bundle.manifest.unmeasured:
+            continue
         found = artifact_logits(bundle, artifact, films.images)
         evaluations.append(_judge(run, artifact.name, films, found, artifact.operating))
         scores = drift.Scores.of(artifact.name, found, artifact.operating)
@@ -191,11 +213,31 @@ def read_results(run: Run) -> tuple[Evaluation, tuple[Evaluation, ...], DriftRep
     )
 
 
-def fastest_first(drift_report: DriftReport, latency: LatencyReport) -> tuple[str, ...]:
-    """Names of the artifacts that passed and were timed, the fastest first."""
+def read_quantizing(run: Run) -> QuantizeReport:
+    """What quantizing tried."""
+    return read_json(run.folder("quantize") / QUANTIZED, QuantizeReport)
+
+
+def fastest_first(drift_report: DriftReport, latency: LatencyReport) -> dict[Family, tuple[str, ...]]:
+    """By kind of processor, names of the artifacts for it that passed and were timed, the fastest first; timed on this one."""
     p50 = single_stream_p50(latency)
     passed = {row.artifact for row in drift_report.rows if row.verdict == "pass"}
-    return tuple(sorted(passed & p50.keys(), key=lambda name: p50[name]))
+    order = sorted(passed & p50.keys() - slower_than_float(latency).keys(), key=lambda name: p50[name])
+    return {family: tuple(name for name in order if Target.from_name(name).serves(family)) for family in PROCESSORS}
+
+
+def slower_than_float(latency: LatencyReport) -> dict[str, str]:
+    """int8 artifacts for this machine that a float one of the same runtime beats, with the figures."""
+    p50 = single_stream_p50(latency)
+    targets = {name: Target.from_name(name) for name in p50}
+    found = {}
+    for name, target in targets.items():
+        rivals = [other for other, one in targets.items() if not one.is_int8 and one.backend == target.backend]
+        if target.is_int8 and target.serves(machine.family()) and rivals:
+            best = min(rivals, key=lambda other: p50[other])
+            if p50[best] <= p50[name]:
+                found[name] = f"it is slower than {best} here: {p50[name]:.3f} ms against {p50[best]:.3f} ms"
+    return found
 
 
 def _task(run: Run, stage: str, parent: str | None) -> Task:
@@ -225,39 +267,49 @@ def _provenance(run: Run, stage: str, parent: str | None) -> Provenance:
     )
 
 
-def _describe_graph(run: Run, checkpoint: Checkpoint, backend: str | None, files: tuple[Path, ...]) -> None:
+def _describe_graph(run: Run, checkpoint: Checkpoint, target: Target | None, files: tuple[Path, ...]) -> None:
     folder = run.folder("quantize")
     graph = Graph(
         files=tuple(FileEntry.of(folder, file.name) for file in files),
-        backend=backend,
-        precision="int8" if backend else "fp32",
+        backend=target.backend if target else None,
+        precision=target.precision if target else "fp32",
         opset=run.recipe.export.opset,
         preprocessing=checkpoint.preprocessing,
         labels=checkpoint.labels,
         provenance=_provenance(run, "quantize", checkpoint.weights_sha256),
     )
-    write_atomically(folder / f"{files[0].stem}.json", encode_json(graph))
+    write_atomically(folder / f"{target.name if target else FLOAT_GRAPH}.json", encode_json(graph))
 
 
-def _export_one(run: Run, target: Target, films: Pixels, expected: parity.Logits, checkpoint: Checkpoint) -> Artifact:
-    folder, spec = run.folder("export"), run.recipe.export
-    graph = run.folder("quantize") / f"{target.name if target.precision == 'int8' else FLOAT_GRAPH}.json"
-    first = graph.with_name(read_json(graph, Graph).files[0].path)
-    writer = to_onnx if target.backend == "onnxruntime" else to_openvino
-    names = writer.export(first, target.precision, folder)
-    session = runtime(target.backend).load([folder / name for name in names], target=target)
-    checked = parity.compare(expected, session_logits(session, films, f"{target.name} on parity films"), checkpoint.operating)
-    parity.refuse_departure(target.name, target.precision, checked, spec)
-    holdout = holdout_of(run)
-    logits = session_logits(session, holdout.images, f"{target.name} on held-out films")
-    return Artifact(
-        name=target.name,
-        target=target,
-        files=tuple(FileEntry.of(folder, name) for name in names),
-        requires=target.backend,
-        operating=operating.choose(holdout.labels, logits, run.recipe.train.target_recall),
-        parity=checked,
-    )
+def _int8_targets(recipe: Recipe) -> list[Target]:
+    return [target for target in map(Target.from_name, recipe.export.artifacts) if target.is_int8]
+
+
+def _is_checked_here(target: Target) -> bool:
+    """True when the int8 graph gives its sealed answers here; TensorRT's does so in ONNX Runtime."""
+    return target.needs_engine or machine.why_not(target) is None
+
+
+def _wanted(run: Run) -> tuple[list[Target], dict[str, str]]:
+    """What is exported, and why the rest is not."""
+    replaced = read_quantizing(run).replaced
+    wanted: dict[str, Target] = {}
+    left_out: dict[str, str] = {}
+    for target in map(Target.from_name, run.recipe.export.artifacts):
+        if target.name in replaced:
+            left_out[target.name] = f"no rung of the ladder kept its answers on held-out patients; {replaced[target.name]} stands in for it"
+            wanted[replaced[target.name]] = Target.from_name(replaced[target.name])
+        elif target.is_int8 and not _is_checked_here(target):
+            left_out[target.name] = str(machine.why_not(target))
+        else:
+            wanted[target.name] = target
+    return list(wanted.values()), left_out
+
+
+def _graph_of(run: Run, target: Target) -> Path:
+    """The graph that an artifact is made of."""
+    description = run.folder("quantize") / f"{target.name if target.is_int8 else FLOAT_GRAPH}.json"
+    return description.with_name(read_json(description, Graph).files[0].path)
 
 
 def _judge(run: Run, name: str, films: Films, logits: parity.Logits, point: operating.OperatingPoint) -> Evaluation:

@@ -25,6 +25,16 @@ def test_half_of_each_class_in_turn_and_none_twice() -> None:
     assert [int(number >= 10) for number in numbers] == [0, 1] * 6
 
 
+def test_groups_of_a_class_take_turns_until_one_is_used_up() -> None:
+    groups = ["IM"] * 4 + ["bacteria"] * 9 + ["virus"] * 2
+    some = films(4, 11)
+    cases = tuple(
+        Case(case.name, "train", case.label, case.patient, group, case.sha256) for case, group in zip(some.cases, groups, strict=True)
+    )
+    numbers = calibration_images(Films(some.images, some.labels, cases), 8, seed=0)[1::2, 0, 0, 0]
+    assert [groups[number] for number in numbers] == ["bacteria", "virus", "bacteria", "virus"]
+
+
 def test_the_seed_decides() -> None:
     first, again, other = (calibration_images(films(20, 20), 8, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)

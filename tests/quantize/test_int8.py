@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 from toolkit.core.files import sha256_of
-from toolkit.core.recipe import QuantizeSpec
 from toolkit.infer.runtimes import runtime
 from toolkit.quantize import for_onnxruntime, for_openvino
+from toolkit.quantize.ladder import Settings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 1, 32, 32), dtype=np.uint8)
 
@@ -22,7 +22,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, 1, 32, 32), dtype=np.uint
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_onnxruntime_int8_stays_near_float(method: str, finished_run: Path, tmp_path: Path) -> None:
     graph, out = finished_run / "quantize" / "float.onnx", tmp_path / "int8.onnx"
-    for_onnxruntime.quantize(graph, IMAGES, QuantizeSpec(method=method), out)  # type: ignore[arg-type]
+    for_onnxruntime.quantize(IMAGES, Settings(graph, method), out)  # type: ignore[arg-type]
     before, after = (runtime("onnxruntime").load([file]).logits(IMAGES) for file in (graph, out))
     assert np.abs(before - after).mean() < 0.25 * max(1.0, float(np.abs(before).max()))
     weights = {tensor.data_type for tensor in onnx.load(out).graph.initializer if len(tensor.dims) > 1}
@@ -33,7 +33,7 @@ def test_onnxruntime_int8_stays_near_float(method: str, finished_run: Path, tmp_
 def test_equal_calibration_gives_equal_files(room: object, suffix: str, finished_run: Path, tmp_path: Path) -> None:
     digests = []
     for name in "ab":
-        room.quantize(finished_run / "quantize" / "float.onnx", IMAGES, QuantizeSpec(), tmp_path / f"{name}{suffix}")  # type: ignore[attr-defined]
+        room.quantize(IMAGES, Settings(finished_run / "quantize" / "float.onnx"), tmp_path / f"{name}{suffix}")  # type: ignore[attr-defined]
         digests.append([sha256_of(file) for file in sorted(tmp_path.glob(f"{name}.*"))])
     assert digests[0] == digests[1]
 
@@ -45,12 +45,12 @@ def refuse(*_, **__):
 socket.socket.connect = socket.create_connection = refuse
 from pathlib import Path
 import numpy as np
-from toolkit.core.recipe import QuantizeSpec
 from toolkit.infer.runtimes import runtime
 from toolkit.quantize import for_openvino
+from toolkit.quantize.ladder import Settings
 graph, out = map(Path, sys.argv[1:])
 images = np.zeros((4, 1, 32, 32), np.uint8)
-for_openvino.quantize(graph, images, QuantizeSpec(), out)
+for_openvino.quantize(images, Settings(graph), out)
 print(runtime("openvino").load([out]).logits(images).shape)
 """
 

@@ -12,6 +12,10 @@ from toolkit.errors import ParityError
 from toolkit.validate.parity import compare, refuse_departure, with_edge_cases
 
 
+def where() -> str:
+    return "the first layer that departs is x"
+
+
 def array(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return np.array(values, np.float32)
 
@@ -23,17 +27,19 @@ def test_errors_are_relative_beyond_one_and_calls_are_counted() -> None:
     assert found.sign_flips == 1
 
 
-@pytest.mark.parametrize(("precision", "error"), [("fp32", 2e-3), ("fp16w", 3e-2), ("int8", 0.3)])
+@pytest.mark.parametrize(
+    ("precision", "error"), [("fp32", 2e-3), ("fp16w", 3e-2), ("int8", 0.3), ("int8ac", 0.3), ("bf16", 0.15), ("fp16", 0.03)]
+)
 def test_each_precision_has_its_limit(precision: Precision, error: float) -> None:
     parity = compare(array(0, 0), array(error, error), OperatingPoint())
-    with pytest.raises(ParityError, match="disagrees with torch: .* Leave it out of export.artifacts"):
-        refuse_departure("x", precision, parity, ExportSpec())
-    refuse_departure("x", precision, compare(array(0, 0), array(error / 4, 0), OperatingPoint()), ExportSpec())
+    with pytest.raises(ParityError, match="disagrees with torch: .*; the first layer that departs is x. Leave it out of export.artifacts"):
+        refuse_departure("x", precision, parity, ExportSpec(), where)
+    refuse_departure("x", precision, compare(array(0, 0), array(error / 4, 0), OperatingPoint()), ExportSpec(), where)
 
 
 def test_answers_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ParityError, match="error nan"):
-        refuse_departure("x", "fp32", compare(array(0.0), array(float("nan")), OperatingPoint()), ExportSpec())
+        refuse_departure("x", "fp32", compare(array(0.0), array(float("nan")), OperatingPoint()), ExportSpec(), where)
 
 
 def test_edge_cases_are_black_white_and_noise() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -17,8 +17,14 @@ ROUNDS, RUNS, WARMUP = 7, 40, 5
 
 def in_turns(sessions: Mapping[str, Session], film: Pixels) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of one film, uint8 `[1, 1, H, W]`: by name the median of each round `[ROUNDS]`; in each round all have their turn."""
-    found: dict[str, list[float]] = {name: [] for name in sessions}
+    calls = {name: partial(session.logits, film) for name, session in sessions.items()}
+    return {name: np.median(times, axis=1) for name, times in calls_in_turns(calls, RUNS).items()}
+
+
+def calls_in_turns(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, NDArray[np.float64]]:
+    """Milliseconds of each of `runs` calls in each round `[ROUNDS, runs]`, by name; in each round all have their turn."""
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
-        for name, session in sessions.items():
-            found[name].append(float(np.median(time_calls(partial(session.logits, film), RUNS, WARMUP))))
-    return {name: np.array(medians) for name, medians in found.items()}
+        for name, call in calls.items():
+            found[name].append(time_calls(call, runs, WARMUP))
+    return {name: np.stack(rounds) for name, rounds in found.items()}

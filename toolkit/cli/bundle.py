@@ -64,10 +64,16 @@ def _shown(manifest: Manifest) -> str:
     ]
     head = ("artifact", "MB", "p50 ms", "threshold", "recall", "AUC", "gate")
     mark = "Trained on SYNTHETIC films: not for patients.\n" if manifest.provenance.synthetic else ""
+    others = "".join(
+        f"for {family}: {', '.join(names) or 'none'}\n"
+        for family, names in manifest.recommended_for.items()
+        if names != manifest.recommended
+    )
+    notes = "".join(f"{name}: {reason}\n" for name, reason in (*manifest.left_out.items(), *manifest.unmeasured.items()))
     return (
         f"{mark}{manifest.name}: {manifest.model}, {100 * manifest.sparsity:.1f} % of the weights zero, "
         f"{manifest.labels.positive} against {manifest.labels.negative}, schema {manifest.schema_version}\n"
         f"{table(head, rows)}\n"
-        f"recommended: {', '.join(manifest.recommended) or 'none'} (timed on {manifest.measured_on or 'no machine'})\n"
+        f"recommended: {', '.join(manifest.recommended) or 'none'} (timed on {manifest.measured_on or 'no machine'})\n{others}{notes}"
         f"recipe {manifest.provenance.recipe_sha256}\ndata {manifest.provenance.data_sha256}"
     )

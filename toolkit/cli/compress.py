@@ -49,5 +49,6 @@ def _summary(report: RunReport) -> str:
         values = [number(getattr(metrics, name)) for name in ("accuracy", "recall", "specificity", "roc_auc")]
         rows.append([metrics.artifact, *values, number(row.recall_loss_pt if row else None, 2), row.verdict if row else ""])
     head = ("artifact", "accuracy", "recall", "specificity", "AUC", "recall loss pt", "gate")
+    notes = "".join(f"\n{name}: {reason}" for name, reason in (*report.left_out.items(), *report.unmeasured.items()))
     mark = "SYNTHETIC films: these figures say nothing about patients.\n\n" if report.synthetic else ""
-    return mark + table(head, rows)
+    return mark + table(head, rows) + notes

@@ -21,7 +21,7 @@ VERBS = {
     "train": "train the dense network",
     "prune": "take weights or channels out and let the rest recover",
     "quantize": "lower to one float graph and make int8 graphs",
-    "export": "write and check the artifacts",
+    "export": "write and check the artifacts; build engines on the device",
     "evaluate": "metrics of an artifact on labelled films",
     "explain": "what a trained network looks at: curves, heat maps, wrong calls",
     "drift": "what compression cost, in missed patients; the gate",
@@ -31,7 +31,7 @@ VERBS = {
     "data": "check a data set, draw synthetic films",
     "doctor": "what this machine can run, and why not",
 }
-STAGE_VERBS = ("train", "quantize", "export")
+STAGE_VERBS = ("train", "quantize")
 
 
 class Verbs(click.Group):

@@ -1,4 +1,4 @@
-"""`cxr-edge train | quantize | export`: one stage of a run."""
+"""`cxr-edge train | quantize`: one stage of a run; `export` is another, in its own file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from toolkit.cli.options import recipe_options
 from toolkit.core.recipe import read_recipe
 from toolkit.pipeline import Run, run_stages
 
+redo_option = click.option("--redo", is_flag=True, help="Make it and all that follows anew, although it is there already.")
+
 
 def _stage(name: str, does: str, leaves: str) -> click.Command:
-    @click.command(name, short_help=does, help=_help(name, does, leaves))
+    @click.command(name, short_help=does, help=stage_help(name, does, leaves))
     @recipe_options
-    @click.option("--redo", is_flag=True, help="Make it and all that follows anew, although it is there already.")
+    @redo_option
     def command(recipe: Path, data: Path | None, out: Path, overrides: tuple[str, ...], redo: bool) -> None:
-        run = Run(read_recipe(recipe, overrides), data, out)
-        if redo:
-            run.forget(name)
-        run_stages(run, name, name)
-        click.echo(f"{name}: {leaves.format(folder=run.folder(name))}")
+        run_stage(name, leaves, Run(read_recipe(recipe, overrides), data, out), redo)
 
     return command
 
 
-def _help(name: str, does: str, leaves: str) -> str:
+def run_stage(name: str, leaves: str, run: Run, redo: bool) -> None:
+    """Run one stage and say what it left."""
+    if redo:
+        run.forget(name)
+    run_stages(run, name, name)
+    click.echo(f"{name}: {leaves.format(folder=run.folder(name))}")
+
+
+def stage_help(name: str, does: str, leaves: str) -> str:
+    """The text that --help shows of a stage."""
     return (
         f"{does}\n\nLeaves {leaves.format(folder=f'RUN/{name}')}. Continues from what the stage before left in RUN, and says so when "
         f"that is missing.\n\n\b\nExample:  cxr-edge {name} recipes/szanet.yaml --data chest_xray --out runs/szanet"
@@ -37,7 +44,4 @@ CHECKPOINT = "{folder}/checkpoint.json, weights.safetensors and history.csv"
 train = _stage("train", "Train the dense network; a stopped run resumes at its last epoch.", CHECKPOINT)
 quantize = _stage(
     "quantize", "Lower to one float ONNX graph and make an int8 graph for each runtime.", "{folder}/float.onnx and the int8 graphs"
-)
-export = _stage(
-    "export", "Write the artifacts, each checked against torch on held-out films.", "{folder}, a bundle whose gate has not run yet"
 )

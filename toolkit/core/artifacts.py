@@ -10,6 +10,7 @@ from toolkit.core.files import sha256_of
 from toolkit.core.labels import Labels
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
+from toolkit.core.target import Backend
 
 
 class Provenance(Frozen, frozen=True, kw_only=True):
@@ -66,3 +67,28 @@ class Graph(Frozen, frozen=True, kw_only=True):
     preprocessing: Preprocessing
     labels: Labels
     provenance: Provenance
+
+
+class TensorNote(Frozen, frozen=True, kw_only=True):
+    """An input or output of an engine; `dtype` in numpy's words, an axis of -1 is the batch."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class EngineNote(Frozen, frozen=True, kw_only=True):
+    """A TensorRT engine: this description (`<engine>.json`) beside it. It runs with one version of the library only.
+
+    `capabilities` are the compute capabilities of the GPUs that it is for; none stands for Ampere and all later. A batch holds 1 to
+    `max_batch` films. `graph_sha256` is the digest of the typed ONNX graph that it was built from.
+    """
+
+    backend: Backend
+    version: str
+    capabilities: tuple[str, ...]
+    max_batch: int
+    inputs: tuple[TensorNote, ...]
+    outputs: tuple[TensorNote, ...]
+    graph_sha256: str
+    engine: FileEntry

@@ -86,7 +86,8 @@ class Manifest(Frozen, frozen=True, kw_only=True):
     """The content of `bundle.json`. `recommended` lists the artifacts that passed, fastest first, as measured on `measured_on`.
 
     `recommended_for`: the same by kind of processor, in the order of the same measurement. `unmeasured`: artifacts that the bundle
-    carries and that could not be run where it was made, with the reason; they are not recommended.
+    carries and that could not be run where it was made, with the reason; they are not recommended. `left_out`: artifacts that were
+    asked for and are not here, or that passed and are not recommended all the same, with the reason.
     """
 
     schema_version: int
@@ -99,6 +100,7 @@ class Manifest(Frozen, frozen=True, kw_only=True):
     recommended: tuple[str, ...] = ()
     recommended_for: Mapping[Family, tuple[str, ...]] = {}
     unmeasured: Mapping[str, str] = {}
+    left_out: Mapping[str, str] = {}
     measured_on: str | None = None
     reference: Reference | None = None
     files: tuple[FileEntry, ...] = ()

@@ -9,7 +9,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from toolkit.core.codec import Frozen
-from toolkit.core.metrics import FloatArray, LabelArray
+from toolkit.core.metrics import Confusion, FloatArray, LabelArray, recall_at, roc_auc
 from toolkit.errors import MissingDependencyError
 
 
@@ -43,6 +43,18 @@ def choose(labels: LabelArray, logits: FloatArray, target_recall: float) -> Oper
     below = scores[scores < deciding]
     threshold = (deciding + below.max()) / 2 if len(below) else deciding / 2
     return OperatingPoint(threshold=float(threshold), temperature=point.temperature)
+
+
+def losses(labels: LabelArray, before: FloatArray, after: FloatArray, target_recall: float) -> tuple[float, float]:
+    """Points of recall, and AUC, that a model loses against the one before it, when it is allowed no more false alarms than that one at
+    its operating point. `before` and `after` are logits `[N]` of held-out patients.
+    """
+    point = choose(labels, before, target_recall)
+    rates, _ = Confusion.of(labels, before >= point.logit_threshold()).rates()
+    specificity = rates["specificity"] or 0.0
+    recalls = [recall_at(labels, logits, specificity) for logits in (before, after)]
+    areas = [roc_auc(labels, logits) or 0.0 for logits in (before, after)]
+    return 100 * (recalls[0] - recalls[1]), areas[0] - areas[1]
 
 
 def _temperature(labels: LabelArray, logits: FloatArray) -> float:

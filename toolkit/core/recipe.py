@@ -26,6 +26,9 @@ Seed = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Ratio = Annotated[float, Meta(gt=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, lt=1e6)]
+Calibration = Literal["minmax", "entropy", "percentile"]
+Rung = Literal["minmax", "entropy", "percentile", "bias_correction", "float_layers", "accuracy_control", "fine_tuning", "half_precision"]
+Capability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 CropShare = Annotated[float, Meta(gt=0, le=2)]
 
 
@@ -234,19 +237,44 @@ class PruneSpec(Frozen, frozen=True, kw_only=True):
             raise ValueError("expected a pattern [n, m] with n below m, such as [2, 4]")
 
 
+class FineTuningSpec(Frozen, frozen=True, kw_only=True):
+    """Quantization-aware fine-tuning: the network learns with its weights and activations rounded to eight bits, taught by itself
+    unrounded; what is not said here is as in `train`."""
+
+    epochs: Count = 3
+    learning_rate: Positive = 1e-4
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    temperature: Annotated[float, Meta(ge=1, le=20)] = 2.0
+
+
 class QuantizeSpec(Frozen, frozen=True, kw_only=True):
-    """Static int8: calibration films are drawn from the train split only, half of each class."""
+    """Static int8. Calibration films are drawn from the train split only, half of each class, and of each of its groups.
+
+    `method` sets the ranges of activations. An int8 graph that loses more than `max_recall_loss_pt` points of recall (at equal false
+    alarms) or `max_roc_auc_loss` on held-out patients, against the float graph, or errs more than parity allows
+    (`export.mean_logit_error_int8`), climbs the `ladder`, rung by rung, until it holds:
+    another calibration; biases corrected by what rounding shifts (Nagel et al. 2019); up to `float_layers` of the worst layers kept
+    float; accuracy control (OpenVINO); fine-tuning; half precision in place of int8. What a runtime does not offer is passed over.
+    """
 
     calibration_films: Annotated[int, Meta(ge=2)] = 256
-    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    method: Calibration = "minmax"
+    max_recall_loss_pt: Annotated[float, Meta(ge=0, le=100)] = 0.5
+    max_roc_auc_loss: Annotated[float, Meta(ge=0, le=1)] = 0.002
+    ladder: tuple[Rung, ...] = ("percentile", "entropy", "bias_correction", "float_layers", "accuracy_control", "half_precision")
+    float_layers: Count = 4
+    fine_tuning: FineTuningSpec = FineTuningSpec()
 
 
 class ExportSpec(Frozen, frozen=True, kw_only=True):
-    """Which artifacts are made, and how far each may depart from torch on held-out films."""
+    """Which artifacts are made, and how far each may depart from torch on held-out films. `capabilities`: the GPUs that TensorRT-RTX
+    engines are built for."""
 
     artifacts: Annotated[tuple[ArtifactName, ...], Meta(min_length=1)] = (
         "onnxruntime-fp32",
         "onnxruntime-int8",
+        "onnxruntime-int8-x86",
+        "onnxruntime-int8-arm64",
         "openvino-fp32",
         "openvino-int8",
     )
@@ -254,7 +282,10 @@ class ExportSpec(Frozen, frozen=True, kw_only=True):
     parity_films: Count = 256
     max_logit_error_fp32: Positive = 1e-3
     max_logit_error_fp16w: Positive = 2e-2
+    mean_logit_error_fp16: Positive = 2e-2
+    mean_logit_error_bf16: Positive = 0.1
     mean_logit_error_int8: Positive = 0.25
+    capabilities: Annotated[tuple[Capability, ...], Meta(min_length=1)] = ("8.0", "8.6", "8.9", "12.0")
 
 
 class ValidateSpec(Frozen, frozen=True, kw_only=True):

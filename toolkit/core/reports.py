@@ -224,6 +224,32 @@ class PruneReport(Frozen, frozen=True, kw_only=True):
     left_dense: tuple[str, ...] = ()
 
 
+class QuantizeAttempt(Frozen, frozen=True, kw_only=True):
+    """One int8 graph of a ladder, against the float graph on held-out patients. `rung` 'start' is the recipe's own calibration.
+
+    `recall_loss_pt` at equal false alarms; `mean_logit_error` relative beyond 1, as in parity. `chosen`: the one that was kept.
+    """
+
+    artifact: str
+    rung: str
+    calibration: str
+    bias_correction: bool
+    float_layers: tuple[str, ...]
+    bytes: int
+    mean_logit_error: float
+    recall_loss_pt: float
+    roc_auc_loss: float
+    passed: bool
+    chosen: bool = False
+
+
+class QuantizeReport(Frozen, frozen=True, kw_only=True):
+    """`quantize.json`. `replaced`: int8 artifacts that no rung could save, and what stands in for them."""
+
+    attempts: tuple[QuantizeAttempt, ...] = ()
+    replaced: Mapping[str, str] = {}
+
+
 class Sensitivity(Frozen, frozen=True, kw_only=True):
     """One layer pruned alone, without fine-tuning: what held-out patients say. `kept`: its channels, or its weights, that stay."""
 
@@ -271,3 +297,6 @@ class RunReport(Frozen, frozen=True, kw_only=True):
     bundle_sha256: str
     cross_validation: CrossValidation | None = None
     pruning: PruneReport | None = None
+    quantizing: QuantizeReport | None = None
+    unmeasured: Mapping[str, str] = {}
+    left_out: Mapping[str, str] = {}

@@ -57,6 +57,22 @@ class Target(Frozen, frozen=True, kw_only=True):
         return f"{self.backend}-{self.precision}{suffix}"  # type: ignore[return-value]
 
     @property
+    def stem(self) -> str:
+        """How its files are called; artifacts of equal files share them: OpenVINO calculates in bfloat16 from the single-precision file."""
+        shared = {"openvino-bf16": "fp32", "openvino-fp16": "fp16w"}.get(f"{self.backend}-{self.precision}")
+        return shared or self.name.removeprefix(f"{self.backend}-")
+
+    @property
+    def requires(self) -> str:
+        """What it asks of a machine, for people."""
+        more = {"x86-vnni": "x86 with VNNI", "x86": "x86", "arm64": "ARM64", "gpu": "a GPU", "npu": "an NPU"}.get(str(self.family), "")
+        if self.precision == "bf16":
+            more = "a processor that calculates in bfloat16"
+        if self.needs_engine:
+            more = "an NVIDIA GPU that its engine is for"
+        return f"{self.backend}, {more}" if more else self.backend
+
+    @property
     def is_int8(self) -> bool:
         """True when activations are bytes."""
         return self.precision in ("int8", "int8ac")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolkit.core.files import write_atomically
-from toolkit.core.target import Precision
+from toolkit.core.target import Target
 from toolkit.errors import MissingDependencyError
 
 REQUIRES = "workshop"
@@ -13,10 +13,10 @@ LAYERS = ("Conv", "Gemm")
 SMALL_TENSOR = 256  # values; smaller ones (biases, shapes) stay as they are
 
 
-def export(graph: Path, precision: Precision, folder: Path) -> tuple[str, ...]:
-    """Write `precision`.onnx into `folder` and give its name."""
-    name = f"{precision}.onnx"
-    write_atomically(folder / name, halve_weights(graph) if precision == "fp16w" else graph.read_bytes())
+def export(graph: Path, target: Target, folder: Path) -> tuple[str, ...]:
+    """Write the target's file into `folder` and give its name."""
+    name = f"{target.stem}.onnx"
+    write_atomically(folder / name, halve_weights(graph) if target.stem == "fp16w" else graph.read_bytes())
     return (name,)
 
 

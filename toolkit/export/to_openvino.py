@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.core.files import write_atomically
 from toolkit.core.privacy import refuse_telemetry
-from toolkit.core.target import Precision
+from toolkit.core.target import Target
 from toolkit.export import to_onnx
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ REQUIRES = "openvino"
 LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 
 
-def export(graph: Path, precision: Precision, folder: Path) -> tuple[str, ...]:
+def export(graph: Path, target: Target, folder: Path) -> tuple[str, ...]:
     """Write the files of one artifact into `folder` and give their names, the one to load first."""
-    if precision != "int8":
-        return to_onnx.export(graph, precision, folder)
-    names = ("int8.xml", "int8.bin")
+    if not target.is_int8:
+        return to_onnx.export(graph, target, folder)
+    names = (f"{target.stem}.xml", f"{target.stem}.bin")
     for name in names:
         write_atomically(folder / name, graph.with_suffix(Path(name).suffix).read_bytes())
     return names

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from toolkit.core.target import Target
 from toolkit.imaging.decode import Pixels
 
-MODULES = {"onnxruntime": "toolkit.infer.on_onnxruntime", "openvino": "toolkit.infer.on_openvino"}
+MODULES = {
+    "onnxruntime": "toolkit.infer.on_onnxruntime",
+    "openvino": "toolkit.infer.on_openvino",
+    "tensorrt-rtx": "toolkit.infer.on_tensorrt_rtx",
+    "tensorrt": "toolkit.infer.on_tensorrt",
+}
 
 
 class Session(Protocol):

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from toolkit.core.metrics import Confusion, recall_at, roc_auc
-from toolkit.core.operating import choose
+from toolkit.core.operating import losses
 from toolkit.core.recipe import PruneSpec, TrainSpec
 from toolkit.prune.budget import Gauge
 from toolkit.prune.structured import ChannelGraph, Channels, Ratios, cut, importance, kept, least_important, refused
@@ -56,14 +55,8 @@ class Pruning:
     def losses(self, network: nn.Module) -> tuple[float, float]:
         """Points of recall, and AUC, that `network` loses on held-out patients when it is allowed no more false alarms than the dense
         one at its operating point."""
-        labels = self.task.holdout.labels
         logits = score(network, self.task.holdout.images, self.task.preprocessing)
-        point = choose(labels, self.dense_logits, self.training.target_recall)
-        rates, _ = Confusion.of(labels, self.dense_logits >= point.logit_threshold()).rates()
-        specificity = rates["specificity"] or 0.0
-        recalls = [recall_at(labels, values, specificity) for values in (self.dense_logits, logits)]
-        areas = [roc_auc(labels, values) or 0.0 for values in (self.dense_logits, logits)]
-        return 100 * (recalls[0] - recalls[1]), areas[0] - areas[1]
+        return losses(self.task.holdout.labels, self.dense_logits, logits, self.training.target_recall)
 
 
 def ranked(work: Pruning, network: nn.Module) -> tuple[list[Channels], tuple[str, ...]]:

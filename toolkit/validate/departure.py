@@ -22,7 +22,7 @@ def first_departure(expected: Mapping[str, Values], found: Sequence[Values], lim
     """
     if len(expected) != len(found):
         return f"it has {len(found)} convolutions and linear layers where torch has {len(expected)}"
-    errors = {name: _error(values, other) for (name, values), other in zip(expected.items(), found, strict=True)}
+    errors = {name: relative_error(values, other) for (name, values), other in zip(expected.items(), found, strict=True)}
     beyond = [name for name, error in errors.items() if not error <= limit]  # also when it is not a number
     name = beyond[0] if beyond else max(errors, key=lambda one: errors[one])
     place = list(errors).index(name)
@@ -31,7 +31,8 @@ def first_departure(expected: Mapping[str, Values], found: Sequence[Values], lim
     return f"{which} is {name} (relative error {errors[name]:.2g}{before})"
 
 
-def _error(expected: Values, found: Values) -> float:
+def relative_error(expected: Values, found: Values) -> float:
+    """Root mean square of the difference, over that of the expected values."""
     if expected.shape != found.shape:
         return float("inf")
     size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64))))
