@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.recipe import QuantizeSpec
 from toolkit.infer.runtimes import runtime
 from toolkit.models.registry import build
 from toolkit.models.standardise import standardise
 from toolkit.quantize import for_onnxruntime, for_openvino
+from toolkit.quantize.ladder import Settings
 from toolkit.quantize.lower import lower
 from toolkit.train.score import score
 
@@ -58,12 +58,12 @@ def test_the_lowered_graph_agrees_with_torch_also_on_blank_films(network: torch.
 
 
 def test_eight_bits_begin_at_the_first_convolution(network: torch.nn.Module, graph: Path, tmp_path: Path) -> None:
-    for_onnxruntime.quantize(graph, FILMS, QuantizeSpec(), tmp_path / "int8.onnx")
+    for_onnxruntime.quantize(FILMS, Settings(graph), tmp_path / "int8.onnx")
     kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node if node.op_type != "DequantizeLinear"]
     first = kinds.index("QuantizeLinear")
     assert {"ReduceMean", "Sqrt", "Div"} <= set(kinds[:first])
     assert kinds[first + 1] == "Conv"
-    for_openvino.quantize(graph, FILMS, QuantizeSpec(), tmp_path / "int8.xml")
+    for_openvino.quantize(FILMS, Settings(graph), tmp_path / "int8.xml")
     expected = score(network, FILMS, BY_FILM)
     for backend, file in (("onnxruntime", "int8.onnx"), ("openvino", "int8.xml")):
         found = runtime(backend).load([tmp_path / file]).logits(FILMS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnx
 import pytest
 
 from toolkit.core.files import sha256_of
+from toolkit.errors import StorageError
 from toolkit.infer.runtimes import runtime
 from toolkit.quantize import for_onnxruntime, for_openvino
 from toolkit.quantize.ladder import Settings
@@ -45,6 +47,7 @@ def refuse(*_, **__):
 socket.socket.connect = socket.create_connection = refuse
 from pathlib import Path
 import numpy as np
+from toolkit.errors import StorageError
 from toolkit.infer.runtimes import runtime
 from toolkit.quantize import for_openvino
 from toolkit.quantize.ladder import Settings
@@ -63,3 +66,20 @@ def test_nothing_phones_home(finished_run: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**surroundings, "HOME": str(home)})
     assert done.stdout == "(4,)\n", done.stderr
     assert not list(home.iterdir()), "OpenVINO's telemetry leaves an identity in the home folder"
+
+
+def test_a_full_disk_is_one_sentence(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")  # as OpenVINO says it
+
+    monkeypatch.setattr("openvino.save_model", full)
+    with pytest.raises(
+        StorageError, match=r"Cannot write .*int8.xml: basic_ios::clear: iostream error; free some space there, or set TMPDIR"
+    ):
+        for_openvino.quantize(IMAGES, Settings(finished_run / "quantize" / "float.onnx"), tmp_path / "int8.xml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_openvinos_description_has_no_spaces_between_its_tags(finished_run: Path) -> None:
+    description = (finished_run / "quantize" / "openvino-int8.xml").read_text()
+    assert not re.search(r">\s+<", description)

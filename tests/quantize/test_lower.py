@@ -189,3 +189,27 @@ def test_a_batch_norm_with_an_activation_inside_stays() -> None:
     folded = fold_batch_norms(network)
     assert torch.allclose(folded(image), expected, atol=1e-5)
     assert [type(layer) for layer in folded] == [nn.Conv2d, Activated, nn.Conv2d, nn.Identity]
+
+
+class WithEigenvalues(nn.Module):
+    """An operator that ONNX has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+
+    def forward(self, films: Tensor) -> Tensor:
+        maps = self.first(films).mean(1)
+        return torch.linalg.eigvalsh(maps @ maps.transpose(1, 2)).sum(1)
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_an_operator_that_onnx_has_not_is_named(opset: int) -> None:
+    with pytest.raises(ModelError, match=f"cannot be written as ONNX of opset {opset}: No ONNX function found for .*_linalg_eigh"):
+        lower(WithEigenvalues(), PREPROCESSING, opset)
+
+
+@pytest.mark.parametrize("opset", [18, 19, 20, 21])
+def test_the_graph_has_the_opset_that_was_asked_for(opset: int) -> None:
+    model = onnx.load_from_string(lower(trained_looking_network(), PREPROCESSING, opset))
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]

@@ -26,13 +26,13 @@ def layers_of(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 def correct_biases(graph: Path, rounded: onnx.ModelProto, images: Pixels) -> None:
     """Shift the biases of an int8 graph (in place) so that each layer gives, in the mean over films and places, what the float graph's
     gives: one layer after the other, since each changes what the next is given. Layers without a bias are left alone."""
-    names = [node.output[0] for node in layers_of(onnx.load(graph))]
-    shown = images[:FILMS]
-    expected = _means(onnx.load(graph), names, shown)
-    for node in layers_of(rounded):
-        output = node.output[0]
-        if len(node.input) > 2 and output in expected:
-            _shift(rounded, node.input[2], expected[output] - _means(rounded, [output], shown)[output])
+    shown, model = images[:FILMS], onnx.load(graph)
+    outputs = {node.name: node.output[0] for node in layers_of(model)}
+    expected = _means(model, list(outputs.values()), shown)
+    for node in layers_of(rounded):  # by the node's name: where a ReLU went into the rounding, its output has the ReLU's
+        if len(node.input) > 2:
+            found = _means(rounded, [node.output[0]], shown)[node.output[0]]
+            _shift(rounded, node.input[2], expected[outputs[node.name]] - found)
 
 
 def _means(model: onnx.ModelProto, names: Sequence[str], images: Pixels) -> Means:

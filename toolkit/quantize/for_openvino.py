@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.files import write_atomically
 from toolkit.core.metrics import LabelArray, roc_auc
 from toolkit.core.privacy import refuse_telemetry
 from toolkit.core.progress import track
 from toolkit.core.recipe import Calibration, Rung
-from toolkit.errors import MissingDependencyError
+from toolkit.errors import MissingDependencyError, StorageError
 from toolkit.imaging.decode import Pixels
 from toolkit.quantize.ladder import Settings
 
@@ -84,7 +87,7 @@ def quantize(images: Pixels, settings: Settings, out: Path, control: Control | N
         else:
             quantized = nncf.quantize(model, dataset, advanced_parameters=_ranges(settings), **given)
     _name_by_position(quantized)
-    openvino.save_model(quantized, str(out), compress_to_fp16=False)
+    _write(quantized, out)
     return out, out.with_suffix(".bin")
 
 
@@ -128,6 +131,20 @@ def _float_operations(model: openvino.Model, settings: Settings) -> list[str]:
 
 def _is_heatmap(operation: openvino.Node) -> bool:
     return bool(operation.get_friendly_name().startswith("heatmap"))
+
+
+def _write(model: openvino.Model, out: Path) -> None:
+    """As IR, whole or not at all; its description without the spaces that are half of it."""
+    import openvino
+
+    with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder:
+        description = Path(folder) / out.name
+        try:
+            openvino.save_model(model, str(description), compress_to_fp16=False)
+        except RuntimeError as cause:  # what OpenVINO makes of a full disk
+            raise StorageError(f"Cannot write {description}: {cause}; free some space there, or set TMPDIR to another place.") from cause
+        write_atomically(out.with_suffix(".bin"), description.with_suffix(".bin").read_bytes())
+        write_atomically(out, re.sub(rb">\s+<", b"><", description.read_bytes()))
 
 
 def _name_by_position(model: openvino.Model) -> None:

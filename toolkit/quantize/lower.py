@@ -45,28 +45,38 @@ def lower(network: nn.Module, preprocessing: Preprocessing, opset: int) -> bytes
 
     Folded exactly: batch norm into the convolution before it, the equal grey channels into one, the scaling into the weights; then the
     graph is rewritten (`rewrites`).
-    Raises ModelError when the network does not begin with a convolution over `preprocessing.channels` channels.
+    Raises ModelError when the network does not begin with a convolution over `preprocessing.channels` channels, or has an operator that
+    ONNX has not, which is named.
     """
     edge = preprocessing.size_px
     example = torch.zeros(2, 1, edge, edge, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            UInt8Network(_folded(network, preprocessing), preprocessing).eval(),
-            (example,),
-            input_names=["image"],
-            output_names=["logit"],
-            dynamic_shapes={"image": {0: torch.export.Dim("n")}},
-            opset_version=opset,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                UInt8Network(_folded(network, preprocessing), preprocessing).eval(),
+                (example,),
+                input_names=["image"],
+                output_names=["logit"],
+                dynamic_shapes={"image": {0: torch.export.Dim("n")}},
+                opset_version=opset,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ModelError(f"The network cannot be written as ONNX of opset {opset}: {_first_cause(error)}") from error
     if program is None:
         raise AssertionError("the exporter returns a program when dynamo=True")
     rewrite(program.model)
     return _anonymous(ir.to_proto(program.model))
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).partition("\n")[0]
 
 
 def layer_outputs(network: nn.Module, preprocessing: Preprocessing, images: Pixels) -> dict[str, NDArray[np.float32]]:
