@@ -33,7 +33,8 @@ AS_PUBLISHED = RecoverySpec(epochs=0, batch_norm=False)
 
 
 HEAD = ("zeros", "fine-tuned", "sparsity", "accuracy at .5", "score", "published", "accuracy", "recall", "AUC")
-KEPT = Path(__file__).parent.parent / "docs" / "results" / "pruning_sweep.json"
+FOLDER = Path(__file__).parent.parent / "docs" / "results"
+KEPT = "pruning_sweep-{recipe}.json"
 
 
 class Row(Frozen, frozen=True, kw_only=True):
@@ -56,7 +57,8 @@ def sweep(run: Run) -> None:
         spec = PruneSpec(method=method, sparsity=share, recovery=recovery)  # type: ignore[arg-type]
         rows.append(_pruned(run, msgspec.structs.replace(run.recipe, prune=spec), fine_tuned))
         print(_lines(rows[-1:]), file=sys.stderr, flush=True)
-    write_atomically(KEPT, encode_json(rows))
+    recipe = sys.argv[1].removeprefix("recipes/").removesuffix(".yaml").replace("/", "-")
+    write_atomically(FOLDER / KEPT.format(recipe=recipe), encode_json(rows))
     print(_lines(rows))
 
 

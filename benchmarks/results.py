@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from benchmarks import pruned_models, pruning_sweep
+from benchmarks import artifacts, pruned_models, pruning_sweep
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
@@ -136,7 +136,7 @@ def tables() -> str:
     for file in sorted(set(FOLDER.glob("*-seed*.json")) - set(FOLDER.glob(PRUNED))):
         found = read_json(file, Record)
         records.setdefault(found.recipe, []).append(found)
-    return "\n".join((_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_held_out_sets()))
+    return "\n".join((_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_artifacts(), *_held_out_sets()))
 
 
 def _all_models(records: dict[str, list[Record]]) -> str:
@@ -225,14 +225,25 @@ def _pruned_models() -> list[str]:
     return [f"{title}\n\n" + _table(("recipe", "seed", *pruned_models.HEAD), rows)]
 
 
+def _artifacts() -> list[str]:
+    """What benchmarks/artifacts.py found, model by model."""
+    parts = []
+    for file in sorted(FOLDER.glob("artifacts-*.json")):
+        found = read_json(file, artifacts.Table)
+        title = f"## Artifacts of {found.recipe}, seed {found.seed}, on {found.processor}, two threads (benchmarks/artifacts.py)"
+        rows = _table(artifacts.HEAD, [artifacts.cells(row) for row in found.rows])
+        parts.append(f"{title}\n\n{rows}\n{_table(artifacts.GAINS, artifacts.gains(found))}")
+    return parts
+
+
 def _sweep() -> list[str]:
-    """What benchmarks/pruning_sweep.py found."""
-    file = FOLDER / "pruning_sweep.json"
-    if not file.is_file():
-        return []
-    rows = [pruning_sweep.cells(row) for row in read_json(file, tuple[pruning_sweep.Row, ...])]
-    title = "## SZANet with zeros (benchmarks/pruning_sweep.py)"
-    return [f"{title}\n\n" + _table(pruning_sweep.HEAD, rows)]
+    """What benchmarks/pruning_sweep.py found, recipe by recipe."""
+    parts = []
+    for file in sorted(FOLDER.glob(pruning_sweep.KEPT.format(recipe="*"))):
+        rows = [pruning_sweep.cells(row) for row in read_json(file, tuple[pruning_sweep.Row, ...])]
+        recipe = file.stem.removeprefix(pruning_sweep.KEPT.partition("{")[0])
+        parts.append(f"## SZANet with zeros, {recipe} (benchmarks/pruning_sweep.py)\n\n{_table(pruning_sweep.HEAD, rows)}")
+    return parts
 
 
 def _held_out_sets() -> list[str]:

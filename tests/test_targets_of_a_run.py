@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,7 +16,7 @@ from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.codec import read_json
 from toolkit.core.reports import DriftReport, DriftRow, LatencyReport, LatencyRow, QuantizeReport, RunReport
 from toolkit.core.target import Backend, Family
-from toolkit.errors import MissingDependencyError
+from toolkit.errors import MissingDependencyError, ModelError
 from toolkit.export import to_tensorrt
 from toolkit.infer import machine
 from toolkit.stages import fastest_first, slower_than_float
@@ -78,14 +80,25 @@ EVERY = (
 
 
 @pytest.fixture(scope="module")
-def for_every_target(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """The tiny run's bundle for targets of which most cannot run here."""
-    import shutil
-
+def every_target(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run, for targets of which most cannot run here."""
     run = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("every") / "run"))
     assert again(run, "compress", f"export.artifacts=[{', '.join(EVERY)}]", "export.capabilities=['8.6']") == 0
-    Bundle(run / "bundle").verify()
-    return Bundle(run / "bundle").manifest
+    return run
+
+
+@pytest.fixture(scope="module")
+def for_every_target(every_target: Path) -> Manifest:
+    """The manifest of that run's bundle."""
+    bundle = Bundle(every_target / "bundle")
+    bundle.verify()
+    return bundle.manifest
+
+
+@on_vnni
+def test_the_page_says_of_which_files_the_digest_does_not_come_back(every_target: Path, finished_run: Path) -> None:
+    assert "all files but the engines (tensorrt-rtx-fp32) have the same digest" in (every_target / "report.html").read_text()
+    assert "all files but the engines" not in (finished_run / "report.html").read_text()
 
 
 @on_vnni
@@ -130,8 +143,6 @@ def test_an_int8_graph_that_tensorrt_refuses_is_left_out(copy_of_run: Path, monk
     assert again(copy_of_run, "quantize", *overrides) == 0
 
     def refuse(*_: object) -> None:
-        from toolkit.errors import ModelError
-
         raise ModelError("TensorRT-RTX cannot build int8.onnx: no kernel.")
 
     monkeypatch.setattr(to_tensorrt, "build", refuse)
@@ -156,8 +167,6 @@ def test_a_library_that_is_missing_leaves_the_graph(copy_of_run: Path, monkeypat
 
 
 def test_every_backend_has_a_writer() -> None:
-    from typing import get_args
-
     assert set(WRITERS) == set(get_args(Backend))
 
 

@@ -33,6 +33,7 @@ def render_page(report: RunReport, manifest: Manifest) -> str:
             latency_plot=data_uri(latency_bars(report.latency)),
             pareto_plot=data_uri(pareto(report.pruning.candidates)) if report.pruning and report.pruning.candidates else None,
             drift={row.artifact: row for row in report.drift.rows},
+            engines=[artifact.name for artifact in manifest.artifacts if any(file.path.endswith(".engine") for file in artifact.files)],
         )
     )
 
