@@ -75,7 +75,7 @@ class Int8:
             layers=room.layer_names(self.graph),
             fine_tuned=self._fine_tuned,
         )
-        attempts = climb(ladder, Settings(self.graph, spec.method, accuracy_control=controlled))
+        attempts = climb(ladder, Settings(self.graph, spec.method, spec.bias_correction, controlled))
         return attempts, self._files(target)
 
     def _files(self, target: Target) -> Files:

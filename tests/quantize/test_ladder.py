@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,11 @@ def test_the_climb_ends_where_it_holds(holds: Callable[[Settings], bool], rung: 
     assert (last.rung, last.passed, last.chosen) == (rung, True, True)
     assert work.made[-1].graph.name == graph
     assert holds(work.made[-1])
+
+
+def test_biases_that_are_corrected_already_are_no_rung(tmp_path: Path) -> None:
+    work = Workshop(tmp_path, lambda settings: BAD, rungs=("bias_correction",))
+    assert [attempt.rung for attempt in climb(work.ladder, replace(work.start, bias_correction=True))] == ["start"]
 
 
 @pytest.mark.parametrize("loss", [Loss(0.26, 0.0, 0.0), Loss(0.0, 0.6, 0.0), Loss(0.0, 0.0, 0.003), Loss(float("nan"), 0.0, 0.0)])

@@ -40,7 +40,7 @@ RUNGS: tuple[Rung, ...] = (
     "half_precision",
 )
 LAYERS = ("Convolution", "GroupConvolution", "MatMul")
-RANGES: dict[Calibration, str] = {"minmax": "MEAN_MINMAX", "entropy": "HISTOGRAM", "percentile": "MEAN_QUANTILE"}  # NNCF's names
+RANGES: dict[Calibration, str] = {"minmax": "MINMAX", "entropy": "HISTOGRAM", "percentile": "MEAN_QUANTILE"}  # NNCF's names
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def _next(ladder: Ladder, rung: Rung, tried: list[tuple[Settings, QuantizeAttemp
         if rung not in {settings.calibration for settings, _ in tried}:
             yield replace(best, calibration=rung)
     elif rung == "bias_correction":
-        yield replace(best, bias_correction=True)
+        if not best.bias_correction:
+            yield replace(best, bias_correction=True)
     elif rung == "float_layers":
         order = ladder.worst(ladder.make(best))
         for count in range(1, min(ladder.spec.float_layers, len(order) - 1) + 1):
