@@ -51,7 +51,8 @@ from toolkit.train.module import to_network
 from toolkit.train.score import score
 from toolkit.validate import drift
 
-THREADS, RUNS = 2, 150
+THREADS, ROUNDS, RUNS = 2, 30, 25  # short turns, so that a slow spell of the machine meets all alike
+PAIRS, CALLS = 5, 300
 AS_TRAINED = ("prune.method=none", "prune.target=null", "prune.scope=global")
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
 HEAD = ("network", "artifact", "MB", "p50 ms", "p99 ms", "benchmark_app / ours", "AUC", "recall", "recall loss pt", "verdict")
@@ -107,7 +108,7 @@ def measure(dense: Run, pruned: Run) -> Table:
     film = pruned.films("test").images[:1]
     with tempfile.TemporaryDirectory() as folder:
         forms = [*_forms(dense, "dense", film), *_forms(pruned, "pruned", film), *_usual(dense, film, Path(folder))]
-        times = calls_in_turns({f"{form.network} {form.artifact}": form.call for form in forms}, RUNS)
+        times = calls_in_turns({f"{form.network} {form.artifact}": form.call for form in forms}, RUNS, ROUNDS)
         judged = _drift(dense, forms)
         rows = [_row(form, times[f"{form.network} {form.artifact}"], judged[form.network, form.artifact]) for form in forms]
     rows += [*_not_measured(dense, "dense"), *_not_measured(pruned, "pruned")]
@@ -237,7 +238,7 @@ def _row(form: Form, times: NDArray[np.float64], judged: tuple[DriftRow, float])
 
 def _with_benchmark_app(form: Form) -> tuple[float, float]:
     """Medians of one film in turns: by OpenVINO's own tool, and by ours beside it."""
-    theirs, ours = zip(*((_benchmark_app(form), float(np.median(time_calls(form.call, RUNS, 10)))) for _ in range(3)), strict=True)
+    theirs, ours = zip(*((_benchmark_app(form), float(np.median(time_calls(form.call, CALLS, 10)))) for _ in range(PAIRS)), strict=True)
     return float(np.median(theirs)), float(np.median(ours))
 
 
@@ -246,10 +247,10 @@ def _benchmark_app(form: Form) -> float:
     command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(form.files[0]), "-hint", "latency", "-api", "sync"]
     command += ["-niter", "500", "-infer_precision", precision, "-shape", "image[1,1,224,224]"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = re.search(r"Median:\s+([\d.]+) ms", done.stdout)
+    found = re.search(r"Median:\s+([\d.]+) (ms|us)", done.stdout)
     if found is None:
         sys.exit(f"benchmark_app gave no median for {form.files[0]}:\n{done.stdout}")
-    return float(found[1])
+    return float(found[1]) / (1000 if found[2] == "us" else 1)
 
 
 def gains(found: Table) -> list[tuple[str, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 
 from toolkit.core.files import sha256_of
@@ -83,3 +84,12 @@ def test_a_full_disk_is_one_sentence(finished_run: Path, tmp_path: Path, monkeyp
 def test_openvinos_description_has_no_spaces_between_its_tags(finished_run: Path) -> None:
     description = (finished_run / "quantize" / "openvino-int8.xml").read_text()
     assert not re.search(r">\s+<", description)
+
+
+def test_openvino_rounds_behind_its_pools(finished_run: Path) -> None:
+    """Its kernels pool floats faster than bytes, and a maximum is the same before and after rounding."""
+    model = openvino.Core().read_model(str(finished_run / "quantize" / "openvino-int8.xml"))
+    pools = [node for node in model.get_ordered_ops() if node.get_type_name() == "MaxPool"]
+    assert pools
+    assert "FakeQuantize" not in {pool.input_value(0).get_node().get_type_name() for pool in pools}
+    assert "FakeQuantize" in {target.get_node().get_type_name() for pool in pools for target in pool.output(0).get_target_inputs()}

@@ -21,10 +21,10 @@ def in_turns(sessions: Mapping[str, Session], film: Pixels) -> dict[str, NDArray
     return {name: np.median(times, axis=1) for name, times in calls_in_turns(calls, RUNS).items()}
 
 
-def calls_in_turns(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, NDArray[np.float64]]:
-    """Milliseconds of each of `runs` calls in each round `[ROUNDS, runs]`, by name; in each round all have their turn."""
+def calls_in_turns(calls: Mapping[str, Callable[[], object]], runs: int, rounds: int = ROUNDS) -> dict[str, NDArray[np.float64]]:
+    """Milliseconds of each of `runs` calls in each round `[rounds, runs]`, by name; in each round all have their turn."""
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in calls.items():
             found[name].append(time_calls(call, runs, WARMUP))
     return {name: np.stack(rounds) for name, rounds in found.items()}

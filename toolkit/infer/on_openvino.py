@@ -43,17 +43,28 @@ def why_not(target: Target) -> str | None:
 class OpenvinoSession:
     """A compiled model with one request."""
 
-    def __init__(self, model: openvino.CompiledModel) -> None:
-        self._request = model.create_infer_request()
+    def __init__(self, model: openvino.CompiledModel, tensor: type[openvino.Tensor]) -> None:
+        self._request, self._count, self._tensor = model.create_infer_request(), len(model.outputs), tensor
 
     def logits(self, images: Pixels) -> NDArray[np.float32]:
         """uint8 `[N, 1, H, W]` -> float32 `[N]`."""
-        found: NDArray[np.float32] = self._request.infer({0: images}, share_inputs=True, share_outputs=False)[0]
-        return found
+        self._run(images)
+        return self._output(0)
 
     def outputs(self, images: Pixels) -> tuple[NDArray[np.float32], ...]:
         """All outputs, in the graph's order."""
-        return tuple(self._request.infer({0: images}, share_inputs=True, share_outputs=False).values())
+        self._run(images)
+        return tuple(self._output(place) for place in range(self._count))
+
+    def _run(self, images: Pixels) -> None:
+        """Only what is asked for is copied out, which on a small network is a tenth of the time."""
+        pixels = np.ascontiguousarray(images)  # held until the answer is there
+        self._request.set_input_tensor(self._tensor(pixels, shared_memory=True))
+        self._request.infer()
+
+    def _output(self, place: int) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._request.get_output_tensor(place).data.copy()
+        return found
 
 
 def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OpenvinoSession:
@@ -73,4 +84,4 @@ def load(files: Sequence[Path], threads: int | None = None, target: Target | Non
         model = core.compile_model(core.read_model(str(files[0])), device, settings)
     except RuntimeError as cause:
         raise BundleError(f"OpenVINO {openvino.__version__} refuses {files[0]}: {cause}") from cause
-    return OpenvinoSession(model)
+    return OpenvinoSession(model, openvino.Tensor)

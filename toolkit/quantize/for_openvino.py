@@ -112,8 +112,8 @@ def _ranges(settings: Settings) -> nncf.AdvancedQuantizationParameters:
 
 
 def _float_operations(model: openvino.Model, settings: Settings) -> list[str]:
-    """Names of the operations that stay in single precision: those that bring grey values into the network's scale, the heatmap's, and
-    the layers that the settings name."""
+    """Names of the operations that stay in single precision: those that bring grey values into the network's scale, the heatmap's, the
+    layers that the settings name, and maximum pooling, which OpenVINO does six times as fast before it rounds as behind it."""
     operations = model.get_ordered_ops()
     kinds = [operation.get_type_name() for operation in operations]
     layers = _layers(model)
@@ -123,7 +123,7 @@ def _float_operations(model: openvino.Model, settings: Settings) -> list[str]:
             for operation in operations[: kinds.index("Convolution")]
             if operation.get_type_name() not in ("Parameter", "Constant")
         ),
-        *filter(_is_heatmap, operations),
+        *(operation for operation in operations if _is_heatmap(operation) or operation.get_type_name() == "MaxPool"),
         *(layers[place] for place in settings.float_layers),
     ]
     return [operation.get_friendly_name() for operation in kept]
