@@ -43,6 +43,15 @@ def test_earlier_answers_stay_when_later_ones_come(backend: str, model: Path) ->
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_films_that_may_not_be_written_or_lie_otherwise_are_answered(backend: str, model: Path) -> None:
+    session = runtime(backend).load([model])
+    mapped = grey(28, 228)
+    mapped.flags.writeable = False
+    assert session.logits(mapped) == pytest.approx([-10.0, 10.0], abs=1e-5)
+    assert session.logits(mapped[::-1]) == pytest.approx([10.0, -10.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_file_that_is_no_model_is_refused(backend: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(BundleError, match=r"refuses .*model\.onnx"):
