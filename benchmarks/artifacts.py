@@ -51,7 +51,7 @@ from toolkit.train.module import to_network
 from toolkit.train.score import score
 from toolkit.validate import drift
 
-THREADS, ROUNDS, RUNS = 2, 30, 25  # short turns, so that a slow spell of the machine meets all alike
+THREADS, ROUNDS, RUNS, PAUSE_S = 2, 15, 70, 0.2  # short turns, so that a slow spell of the machine meets all alike
 PAIRS, CALLS = 5, 300
 AS_TRAINED = ("prune.method=none", "prune.target=null", "prune.scope=global")
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
@@ -108,7 +108,7 @@ def measure(dense: Run, pruned: Run) -> Table:
     film = pruned.films("test").images[:1]
     with tempfile.TemporaryDirectory() as folder:
         forms = [*_forms(dense, "dense", film), *_forms(pruned, "pruned", film), *_usual(dense, film, Path(folder))]
-        times = calls_in_turns({f"{form.network} {form.artifact}": form.call for form in forms}, RUNS, ROUNDS)
+        times = calls_in_turns({f"{form.network} {form.artifact}": form.call for form in forms}, RUNS, ROUNDS, PAUSE_S)
         judged = _drift(dense, forms)
         rows = [_row(form, times[f"{form.network} {form.artifact}"], judged[form.network, form.artifact]) for form in forms]
     rows += [*_not_measured(dense, "dense"), *_not_measured(pruned, "pruned")]

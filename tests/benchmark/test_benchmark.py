@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from toolkit.benchmark import host
+from toolkit.benchmark import host, run
 from toolkit.benchmark.run import benchmark, single_stream_p50
+from toolkit.benchmark.runner import Job
 from toolkit.benchmark.timer import percentile, time_calls
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
 from toolkit.core.recipe import BenchmarkSpec
+from toolkit.core.reports import LatencyRow
 from toolkit.infer import machine
 
 SPEC = BenchmarkSpec(runs=20, warmup=2, threads=(1,))
@@ -73,3 +76,17 @@ def test_host_is_read_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.processor == "Cortex-A76"
     assert found.memory_mb is None
     assert 1 <= found.cores <= (os.cpu_count() or 1)
+
+
+def test_of_several_rounds_the_fastest_counts_and_all_have_their_turn(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = benchmark(Bundle(bundle), SPEC)
+    medians, seen = iter([5.0, 50.0, 3.0, 60.0, 4.0, 40.0]), []
+
+    def timed(job: Job) -> LatencyRow:
+        seen.append(job.scenario)
+        return msgspec.structs.replace(once.rows[0], scenario=job.scenario, p50_ms=next(medians))
+
+    monkeypatch.setattr(run, "_run", timed)
+    found = benchmark(Bundle(bundle), msgspec.structs.replace(SPEC, rounds=3))
+    assert seen == ["single_stream", "offline"] * 3
+    assert [(row.scenario, row.p50_ms) for row in found.rows] == [("single_stream", 3.0), ("offline", 40.0)]

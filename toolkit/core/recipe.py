@@ -297,8 +297,9 @@ class ValidateSpec(Frozen, frozen=True, kw_only=True):
 
 
 class BenchmarkSpec(Frozen, frozen=True, kw_only=True):
-    """How often each artifact is timed."""
+    """How often each artifact is timed; of `rounds`, in which all have their turn, the fastest counts."""
 
+    rounds: Count = 1
     runs: Count = 200
     warmup: Count = 20
     threads: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 2)
