@@ -98,7 +98,7 @@ def measure(run: Path, network: str, films: Films, device: str) -> list[Row]:
             form = make()
             form.answer(films.images[:1])
         except Exception as error:  # a runtime that refuses is a row of the table
-            rows.append(Row(network=network, form=name, reason=" ".join(str(error).split())[:300]))
+            rows.append(Row(network=network, form=name, reason=_sentence(error, bundle)))
         else:
             forms.append(form)
     exact = _in_parts(_on_processor(bundle), films.images)
@@ -125,6 +125,10 @@ def measure(run: Path, network: str, films: Films, device: str) -> list[Row]:
             )
         )
     return rows
+
+
+def _sentence(error: Exception, bundle: Bundle) -> str:
+    return " ".join(str(error).replace(f"{bundle.folder}/", "").split())
 
 
 def _ways(run: Path, bundle: Bundle, network: str, device: str) -> Iterator[tuple[str, Callable[[], Form]]]:
@@ -216,7 +220,7 @@ def cells(row: Row) -> tuple[str, ...]:
 def _versions() -> dict[str, str]:
     import onnxruntime
 
-    found = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    found = {"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__}
     try:
         import tensorrt_rtx
     except ImportError:

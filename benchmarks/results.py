@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from benchmarks import artifacts, pruned_models, pruning_sweep
+from benchmarks import artifacts, gpu, pruned_models, pruning_sweep
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
@@ -136,7 +137,9 @@ def tables() -> str:
     for file in sorted(set(FOLDER.glob("*-seed*.json")) - set(FOLDER.glob(PRUNED))):
         found = read_json(file, Record)
         records.setdefault(found.recipe, []).append(found)
-    return "\n".join((_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_artifacts(), *_held_out_sets()))
+    return "\n".join(
+        (_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_artifacts(), *_gpu(), *_held_out_sets())
+    )
 
 
 def _all_models(records: dict[str, list[Record]]) -> str:
@@ -234,6 +237,28 @@ def _artifacts() -> list[str]:
         rows = _table(artifacts.HEAD, [artifacts.cells(row) for row in found.rows])
         parts.append(f"{title}\n\n{rows}\n{_table(artifacts.GAINS, artifacts.gains(found))}")
     return parts
+
+
+def _gpu() -> list[str]:
+    """What benchmarks/gpu.py found, model by model."""
+    parts = []
+    for file in sorted(FOLDER.glob("gpu-*.json")):
+        found = read_json(file, gpu.Table)
+        versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+        title = f"## {found.name} on a GPU: {found.gpu}, {versions} (benchmarks/gpu.py)"
+        ran = [gpu.cells(row) for row in found.rows if row.p50_ms is not None]
+        parts.append("\n\n".join((title, _table(gpu.HEAD, ran), *_not_measured(found.rows))))
+    return parts
+
+
+def _not_measured(rows: Sequence[gpu.Row]) -> list[str]:
+    """One line for each reason that kept forms from running."""
+    forms: dict[str, list[str]] = {}
+    for row in rows:
+        if row.p50_ms is None:
+            # An engine's file is named after its form: one reason for all of a library.
+            forms.setdefault(re.sub(r"\S+\.engine", "the engine", row.reason), []).append(f"{row.network} {row.form}")
+    return [f"Not measured: {', '.join(names)}. {reason}" for reason, names in forms.items()]
 
 
 def _sweep() -> list[str]:

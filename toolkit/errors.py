@@ -11,6 +11,7 @@
     |-- StorageError                2   the disk is full or refuses a write
     `-- VerificationError           1   what was promised does not hold
         |-- BundleError             1   digest, schema, missing file
+        |   `-- EngineError         1   an engine that is not for this library or this GPU
         |-- ParityError             1   an artifact disagrees with the model that it came from
         |-- TrainingError           1   the loss is not a number; the memory does not suffice
         |-- PruningError            1   a budget out of reach, a slower candidate, a layer without weights
@@ -71,6 +72,10 @@ class VerificationError(CxrEdgeError):
 
 class BundleError(VerificationError):
     """A bundle has a changed byte, a missing file or an unknown schema."""
+
+
+class EngineError(BundleError):
+    """An engine was not built yet, or not for the library and the GPU that are here."""
 
 
 class ParityError(VerificationError):

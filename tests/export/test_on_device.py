@@ -19,21 +19,24 @@ from toolkit.core.artifacts import EngineNote, FileEntry
 from toolkit.core.bundle import Artifact, Bundle, write_manifest
 from toolkit.core.codec import read_json
 from toolkit.core.target import Target
-from toolkit.errors import BundleError, InputError, MissingDependencyError, ModelError
+from toolkit.errors import BundleError, EngineError, InputError, MissingDependencyError, ModelError
 from toolkit.export import on_device
 from toolkit.export.on_device import UNCHECKED, build_on_device
 
 RTX = ["tensorrt-rtx-fp32.engine", "tensorrt-rtx-fp32.engine.json", "fp32.onnx"]
 Captured = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+def gpu(monkeypatch: Patch) -> FakeGpu:
+    """A driver that is a fake; the library, which is not, builds without a GPU but cannot load there: that call is left out."""
+    monkeypatch.setattr(on_device, "load_engine", lambda backend, files, target: None)
     return install_gpu(monkeypatch)
 
 
 @pytest.fixture
-def device_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def device_bundle(bundle: Path, monkeypatch: Patch) -> Path:
     """The hand-made bundle, with an artifact for each TensorRT that has no engine yet and stands as if it had passed."""
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_rtx)  # the same calls under the other name
     manifest = Bundle(bundle).manifest
@@ -70,7 +73,7 @@ def test_an_engine_is_not_recommended_before_drift_was_run(gpu: FakeGpu, device_
     assert Bundle(device_bundle).artifact("onnxruntime-fp32").passed
 
 
-def test_all_whose_library_is_here_are_built_and_built_again(gpu: FakeGpu, device_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_whose_library_is_here_are_built_and_built_again(gpu: FakeGpu, device_bundle: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(on_device, "is_available", lambda backend: True)
     for capability in ("8.6", "8.9"):
         gpu.capability = capability
@@ -125,6 +128,14 @@ def reseal(folder: Path, file: FileEntry) -> None:
     write_manifest(folder, msgspec.structs.replace(manifest, artifacts=artifacts))
 
 
+def test_an_engine_that_the_library_builds_and_refuses_leaves_the_bundle_as_it_was(device_bundle: Path, monkeypatch: Patch) -> None:
+    install_gpu(monkeypatch)  # the real library loads nothing on it
+    before = sorted(path.name for path in device_bundle.iterdir()), Bundle(device_bundle).sha256
+    with pytest.raises(EngineError, match=r"TensorRT-RTX .* refuses .*\.engine on the GPU here, of compute capability 8\.6: .*processor"):
+        build_on_device(Bundle(device_bundle), "tensorrt-rtx-fp32")
+    assert (sorted(path.name for path in device_bundle.iterdir()), Bundle(device_bundle).sha256) == before
+
+
 def test_an_artifact_without_a_graph_is_refused(gpu: FakeGpu, device_bundle: Path) -> None:
     (device_bundle / "net.bin").write_bytes(b"x")
     reseal(device_bundle, FileEntry.of(device_bundle, "net.bin"))
@@ -146,7 +157,7 @@ def test_a_bundle_without_such_artifacts_is_refused(gpu: FakeGpu, opened: Callab
         build_on_device(opened(), None)
 
 
-def test_a_missing_library_names_its_extra(gpu: FakeGpu, device_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_its_extra(gpu: FakeGpu, device_bundle: Path, monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match=r"cxr-edge\[tensorrt\]"):
         build_on_device(Bundle(device_bundle), "tensorrt-fp32")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fake_nvidia import VERSION, CUresult, FakeGpu, install_gpu, install_library, write_engine
 from toolkit.core.target import Target
-from toolkit.errors import BundleError, MissingDependencyError
+from toolkit.errors import BundleError, EngineError, MissingDependencyError
 from toolkit.infer import machine
 from toolkit.infer.runtimes import Session, runtime
 
@@ -100,13 +100,13 @@ def test_pictures_of_another_size_are_refused(gpu: FakeGpu, tmp_path: Path) -> N
 
 
 def test_an_engine_of_another_version_is_not_loaded(gpu: FakeGpu, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=rf"fp16\.engine is for TensorRT-RTX 9\.9 and TensorRT-RTX {VERSION} is here; {REMEDY}"):
+    with pytest.raises(EngineError, match=rf"fp16\.engine is for TensorRT-RTX 9\.9 and TensorRT-RTX {VERSION} is here; {REMEDY}"):
         load(write_engine(tmp_path, version="9.9"))
     assert not gpu.loaded
 
 
 def test_an_engine_for_other_gpus_is_not_loaded(gpu: FakeGpu, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=rf"is for GPUs of compute capability 7\.5, 8\.0 and the one here has 8\.6; {REMEDY}"):
+    with pytest.raises(EngineError, match=rf"is for GPUs of compute capability 7\.5, 8\.0 and the one here has 8\.6; {REMEDY}"):
         load(write_engine(tmp_path, capabilities=("7.5", "8.0")))
     assert not gpu.loaded
 
@@ -117,14 +117,15 @@ def test_an_engine_for_all_later_gpus_is_tried(gpu: FakeGpu, tmp_path: Path) -> 
 
 
 def test_what_the_library_says_is_in_the_error_and_nowhere_else(gpu: FakeGpu, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    message = rf"TensorRT-RTX {VERSION} refuses .* of compute capability 8\.6: the header is not as expected; {REMEDY}"
-    with pytest.raises(BundleError, match=message):
+    what = rf"TensorRT-RTX {VERSION} refuses fp16\.engine on the GPU here, of compute capability 8\.6"
+    message = f"{what}: the header is not as expected; use an artifact for the processor"
+    with pytest.raises(EngineError, match=message):
         load(write_engine(tmp_path, content=b"junk"))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_graph_whose_engine_was_not_built_names_the_command(gpu: FakeGpu, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=rf"fp16\.onnx is a graph whose engine was not built yet; {REMEDY}"):
+    with pytest.raises(EngineError, match=rf"fp16\.onnx is a graph whose engine was not built yet; {REMEDY}"):
         load(tmp_path / "fp16.onnx")
 
 
@@ -144,7 +145,7 @@ def test_a_machine_without_a_gpu_says_so(
     gpu.no_driver = error is None
     gpu.errors = {"cuInit": error} if error else {}
     assert machine.why_not(Target.from_name(f"{backend}-fp16")) == reason
-    with pytest.raises(BundleError, match=rf"needs an NVIDIA GPU, and {reason}; use an artifact for the processor"):
+    with pytest.raises(EngineError, match=rf"needs an NVIDIA GPU, and {reason}; use an artifact for the processor"):
         runtime(backend).load([write_engine(tmp_path)])
 
 

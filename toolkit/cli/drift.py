@@ -14,7 +14,7 @@ from toolkit.core.reports import DriftReport
 from toolkit.data.films import Films, prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
-from toolkit.errors import InputError
+from toolkit.errors import EngineError, InputError
 from toolkit.infer.machine import why_not
 from toolkit.infer.predictor import choose_artifact
 
@@ -66,9 +66,13 @@ def drift(
     for artifact in bundle.manifest.artifacts:
         reason = why_not(artifact.target)
         if reason is None:
-            logits = artifact_logits(bundle, artifact, films.images)
-            rows.append(room.compare(reference, room.Scores.of(artifact.name, logits, artifact.operating), films, spec))
-        else:
+            try:
+                logits = artifact_logits(bundle, artifact, films.images)
+            except EngineError as cause:
+                reason = str(cause).removesuffix(".")
+            else:
+                rows.append(room.compare(reference, room.Scores.of(artifact.name, logits, artifact.operating), films, spec))
+        if reason:
             click.echo(f"{artifact.name} was not checked: {reason}.", err=True)
     report = room.summarise(reference.name, films, tuple(rows), source.synthetic)
     if json_file != "-":

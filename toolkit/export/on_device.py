@@ -13,6 +13,7 @@ from toolkit.core.bundle import Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.files import write_atomically
 from toolkit.errors import BundleError, InputError
 from toolkit.export.to_tensorrt import build, capabilities_of, is_available
+from toolkit.infer.engine import load as load_engine
 from toolkit.infer.engine import note_of
 from toolkit.infer.gpu import Gpu, why_none
 
@@ -24,8 +25,9 @@ def build_on_device(bundle: Bundle, artifact_name: str | None) -> Manifest:
     """Build the engines of a bundle, or of one artifact, for the GPU that is here; give the manifest that now stands in the bundle.
 
     Engine and note become the artifact's first files, before the typed graph. What was measured with another engine is dropped, and the
-    artifact is not recommended. The bundle verifies at every moment; it is unchanged when a build fails. Raises InputError where there is
-    nothing to build or no NVIDIA GPU, BundleError for a bundle that does not verify, ModelError, MissingDependencyError.
+    artifact is not recommended. The bundle verifies at every moment; it is unchanged when a build fails, or when the library builds an
+    engine that it then refuses to load (TensorRT-RTX on Hopper). Raises InputError where there is nothing to build or no NVIDIA GPU,
+    BundleError for a bundle that does not verify, EngineError for that refusal, ModelError, MissingDependencyError.
     """
     wanted = _wanted(bundle, artifact_name)
     bundle.verify()
@@ -72,6 +74,7 @@ def _build(bundle: Bundle, artifact: Artifact, capability: str, place: Path) -> 
     aims = (capability,) if capability in capabilities_of(backend) else ()
     note = build(bundle.folder / _graph(bundle, artifact).path, backend, aims, place)
     engine = place / note.engine.path
+    load_engine(backend, (engine,), artifact.target)
     return {file.name: file.read_bytes() for file in (engine, note_of(engine))}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from toolkit.core.artifacts import EngineNote, TensorNote
 from toolkit.core.codec import read_json
 from toolkit.core.target import Backend, Target
-from toolkit.errors import BundleError, MissingDependencyError
+from toolkit.errors import BundleError, EngineError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.gpu import Gpu, why_none
 
@@ -112,26 +112,28 @@ class EngineSession:
 
 
 def load(backend: Backend, files: Sequence[Path], target: Target | None) -> EngineSession:
-    """Load the engine `files[0]`, whose note lies beside it; raises MissingDependencyError, or BundleError when it was built for another
-    version or another GPU, both read from the note, or was not built yet."""
+    """Load the engine `files[0]`, whose note lies beside it; raises MissingDependencyError, or EngineError when it was built for another
+    version or another GPU, both read from the note, was not built yet, or is refused by the library, which builds for more GPUs than it
+    runs on."""
     engine = files[0]
     trt = library(backend, f"Running a {NAMES[backend]} artifact")
     heard, version = listener(trt), f"{NAMES[backend]} {trt.__version__}"
     remedy = f"build it here: cxr-edge export --on-device {engine.parent} --artifact {target.name if target else 'NAME'}"
     if engine.suffix != SUFFIX:
-        raise BundleError(f"{engine} is a graph whose engine was not built yet; {remedy}.")
+        raise EngineError(f"{engine} is a graph whose engine was not built yet; {remedy}.")
     reason = why_none()
     if reason:
-        raise BundleError(f"{engine} needs an NVIDIA GPU, and {reason}; use an artifact for the processor.")
+        raise EngineError(f"{engine} needs an NVIDIA GPU, and {reason}; use an artifact for the processor.")
     note, gpu = read_json(note_of(engine), EngineNote, BundleError), Gpu()
     if note.version != trt.__version__:
-        raise BundleError(f"{engine} is for {NAMES[backend]} {note.version} and {version} is here; {remedy}.")
+        raise EngineError(f"{engine} is for {NAMES[backend]} {note.version} and {version} is here; {remedy}.")
     if note.capabilities and gpu.capability not in note.capabilities:
         listed = ", ".join(note.capabilities)
-        raise BundleError(f"{engine} is for GPUs of compute capability {listed} and the one here has {gpu.capability}; {remedy}.")
+        raise EngineError(f"{engine} is for GPUs of compute capability {listed} and the one here has {gpu.capability}; {remedy}.")
     loaded = trt.Runtime(heard).deserialize_cuda_engine(engine.read_bytes())
     if loaded is None:
-        raise BundleError(f"{version} refuses {engine} on a GPU of compute capability {gpu.capability}: {heard.problems()}; {remedy}.")
+        where = f"on the GPU here, of compute capability {gpu.capability}"
+        raise EngineError(f"{version} refuses {engine.name} {where}: {heard.problems()}; use an artifact for the processor.")
     return EngineSession(loaded, note, gpu)
 
 

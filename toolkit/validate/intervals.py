@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from toolkit.core.metrics import FloatArray, Interval, LabelArray, placements
@@ -31,6 +33,52 @@ def upper_bound(successes: int, trials: int) -> float:
 def mcnemar(lost: int, gained: int) -> float:
     """Two-sided exact McNemar test: the p value of so unequal a split of the films that changed sides."""
     return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def loss_p(lost: int, gained: int) -> float:
+    """One-sided mid-p McNemar test on the positives: how likely so many lost ones, or more, were if none were truly lost.
+
+    The exact test counts the seen split wholly and so alarms too seldom; half of it keeps close to the nominal rate (Fagerland,
+    Lydersen, Laake 2013; `benchmarks/drift_power.py` counts both).
+    """
+    if not lost + gained:
+        return 1.0
+    return float(stats.binom.sf(lost, lost + gained, 0.5) + 0.5 * stats.binom.pmf(lost, lost + gained, 0.5))
+
+
+def beyond_limit_p(lost: int, positives: int, limit: float) -> float:
+    """How likely at least `lost` of the positives were if the true share of lost ones were `limit`, 0 to 1 (exact binomial)."""
+    return float(stats.binom.sf(lost - 1, positives, limit))
+
+
+def lost_proven(positives: int, limit: float) -> int | None:
+    """How many lost positives still prove that the share of lost ones is within `limit`, 0 to 1; None when not even 0 of so few do."""
+    if limit >= 1:
+        return positives
+    found = None
+    for lost in range(positives + 1):
+        if upper_bound(lost, positives) > limit:
+            break
+        found = lost
+    return found
+
+
+def positives_needed(share: float, limit: float) -> int | None:
+    """The least number of positives that prove a loss within `limit` when the share `share` of them is lost; None when that share is not
+    below the limit. Both are 0 to 1; lost ones are rounded up to whole films."""
+    if share >= limit:
+        return None
+    low, high = 0, 1
+    while not _proves(share, limit, high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _proves(share, limit, middle) else (middle, high)
+    return high
+
+
+def _proves(share: float, limit: float, positives: int) -> bool:
+    return upper_bound(math.ceil(share * positives - 1e-9), positives) <= limit
 
 
 def auc_interval(labels: LabelArray, scores: FloatArray) -> Interval | None:
