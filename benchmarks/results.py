@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from benchmarks import artifacts, gpu, pruned_models, pruning_sweep
+from benchmarks import artifacts, decode_drift, gpu, pruned_models, pruning_sweep
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
@@ -138,7 +138,16 @@ def tables() -> str:
         found = read_json(file, Record)
         records.setdefault(found.recipe, []).append(found)
     return "\n".join(
-        (_all_models(records), _light_models(records), *_pruned_models(), *_sweep(), *_artifacts(), *_gpu(), *_held_out_sets())
+        (
+            _all_models(records),
+            _light_models(records),
+            *_pruned_models(),
+            *_sweep(),
+            *_artifacts(),
+            *_gpu(),
+            *_decode_drift(),
+            *_held_out_sets(),
+        )
     )
 
 
@@ -259,6 +268,17 @@ def _not_measured(rows: Sequence[gpu.Row]) -> list[str]:
             # An engine's file is named after its form: one reason for all of a library.
             forms.setdefault(re.sub(r"\S+\.engine", "the engine", row.reason), []).append(f"{row.network} {row.form}")
     return [f"Not measured: {', '.join(names)}. {reason}" for reason, names in forms.items()]
+
+
+def _decode_drift() -> list[str]:
+    """What benchmarks/decode_drift.py found: a table for each artifact."""
+    file = FOLDER / "decode_drift.json"
+    rows = read_json(file, decode_drift.Table).rows if file.is_file() else ()
+    return [
+        f"## The same film in another file: {row.forms.artifact} (benchmarks/decode_drift.py)\n\n"
+        + _table(decode_drift.HEAD, [decode_drift.cells(one) for one in (*row.forms.rows, row.twins)])
+        for row in rows
+    ]
 
 
 def _sweep() -> list[str]:

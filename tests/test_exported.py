@@ -17,13 +17,14 @@ from toolkit.core.reports import RunReport
 from toolkit.data.films import Films, prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
-from toolkit.validate.drift import read_reference
+from toolkit.infer.machine import why_not
 from toolkit.validate.evaluate import artifact_logits, judge
+from toolkit.validate.scores import read_scores
 
 BUNDLES = sorted(path.parent for path in (ROOT / "exported").glob(f"*/{MANIFEST}"))
 MAX_BYTES = 15_000_000
-# What another processor's arithmetic may change: figures by at most this, and none of them by more than a film or two.
-METRIC_TOLERANCE = 0.004
+# What another processor's arithmetic may change: a film of 234 or two, in int8 three.
+METRIC_TOLERANCE, INT8_METRIC_TOLERANCE = 0.009, 0.013
 
 each_bundle = pytest.mark.parametrize("folder", BUNDLES, ids=lambda path: path.name)
 
@@ -54,18 +55,20 @@ def test_every_file_in_it_is_sealed(folder: Path) -> None:
 @each_bundle
 def test_official_test_films_give_the_sealed_metrics(folder: Path, test_films: Films) -> None:
     bundle = Bundle(folder)
-    for artifact in bundle.manifest.artifacts:
+    for artifact in [one for one in bundle.manifest.artifacts if why_not(one.target) is None]:
         found = judge(artifact.name, test_films, artifact_logits(bundle, artifact, test_films.images), artifact.operating, synthetic=False)
         assert artifact.metrics is not None
+        limit = INT8_METRIC_TOLERANCE if artifact.target.is_int8 else METRIC_TOLERANCE
         for name in ("accuracy", "recall", "specificity", "roc_auc"):
-            assert getattr(found, name) == pytest.approx(getattr(artifact.metrics, name), abs=METRIC_TOLERANCE), f"{artifact.name} {name}"
+            assert getattr(found, name) == pytest.approx(getattr(artifact.metrics, name), abs=limit), f"{artifact.name} {name}"
 
 
 @needs_kermany
 @each_bundle
 def test_reference_scores_give_the_sealed_metrics_of_the_dense_model(folder: Path, test_films: Films) -> None:
     bundle = Bundle(folder)
-    scores, films = read_reference(bundle, test_films)
+    sealed, films, _ = read_scores(bundle, test_films)
+    scores = sealed.reference
     reference = bundle.manifest.reference
     assert reference is not None
     assert len(films) == reference.films == 624
@@ -83,7 +86,7 @@ def test_predict_classifies_all_624(folder: Path, capsys: pytest.CaptureFixture[
     bundle = Bundle(folder)
     chosen = bundle.artifact(rows[0]["artifact"])
     assert len(rows) == 624
-    assert chosen.name == bundle.manifest.recommended[0]
+    assert chosen.name == next(name for name in bundle.manifest.recommended if why_not(bundle.artifact(name).target) is None)
     right = sum(row["decision"] == Path(row["path"]).parent.name for row in rows)
     assert chosen.metrics is not None
     assert right / 624 == pytest.approx(chosen.metrics.accuracy, abs=METRIC_TOLERANCE)

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "toolkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
-WIRING = {"pipeline", "stages", "seal", "examine", "candidate", "int8", "artifact"}  # the top of the package: knows every room
+WIRING = {"pipeline", "stages", "judgement", "seal", "examine", "candidate", "int8", "artifact"}  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
 # What each room may import, besides itself, `core` and `errors`.
 ROOMS: dict[str, set[str]] = {
@@ -37,6 +37,7 @@ HOMES = {
     "click": {"cli"},
     "yaml": {"core/recipe.py"},
     "PIL": {"imaging", "data/phantom.py", "benchmark/runner.py"},
+    "pydicom": {"imaging/dicom.py", "imaging/encode.py"},
     "onnxruntime": {"infer/on_onnxruntime.py", "quantize/for_onnxruntime.py", "quantize/bias.py", "export/typed.py"},
     "openvino": {"infer/on_openvino.py", "quantize/for_openvino.py", "export/to_openvino.py"},
     "nncf": {"quantize/for_openvino.py"},
@@ -53,10 +54,13 @@ HOMES = {
     "timm": {"models/published.py"},
     "captum": {"train/explain.py"},
     "sklearn": {"train/folds.py", "validate/curves.py", "data/shortcuts.py"},
-    "matplotlib": {"report/plots.py"},
+    "matplotlib": {"report/plots.py", "report/drift_plots.py"},
     "jinja2": {"report/render.py"},
     "scipy": {"validate/intervals.py", "core/operating.py"},
-    "torch": {"models", "train", "prune", "quantize/lower.py", "data/loader.py", "examine.py", "candidate.py", "int8.py", "artifact.py"},
+    "torch": {
+        *("models", "train", "prune", "quantize/lower.py", "data/loader.py"),
+        *("examine.py", "candidate.py", "int8.py", "artifact.py", "judgement.py"),
+    },
 }
 TORCH_FREE = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -129,7 +133,7 @@ def test_the_clinics_half_imports_without_torch() -> None:
 
 
 def test_predict_and_doctor_import_only_the_base_install() -> None:
-    blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn")
+    blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn", "pydicom")
     names = ["toolkit.cli.main", "toolkit.cli.predict", "toolkit.cli.doctor", "toolkit.cli.benchmark", "toolkit.cli.bundle"]
     done = subprocess.run([sys.executable, "-c", BLOCK.format(blocked=blocked, names=names)], capture_output=True, text=True, check=False)
     assert done.stdout == "imported 5\n", done.stderr

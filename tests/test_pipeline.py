@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, TINY, call_cli
+from tests.conftest import INT8, ROOT, TINY, call_cli
 from toolkit import stages
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
@@ -87,7 +87,7 @@ def test_a_finished_run_leaves_bundle_and_reports(finished_run: Path) -> None:
     report = read_json(finished_run / "report.json", RunReport)
     assert report.synthetic
     assert report.bundle_sha256 == bundle.sha256 == sha256_of(finished_run / "bundle" / "bundle.json")
-    assert bundle.names == ("onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8")
+    assert bundle.names == ("onnxruntime-fp32", INT8, "openvino-fp32", "openvino-int8")
     assert set(report.recommended) | set(report.left_out) == set(bundle.names)
     assert all("is slower than" in reason for name, reason in report.left_out.items() if name in bundle.names)
 

@@ -11,14 +11,18 @@ import msgspec
 from toolkit.benchmark.run import single_stream_p50
 from toolkit.core.artifacts import FileEntry
 from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, write_manifest
-from toolkit.core.codec import encode_json, to_plain
+from toolkit.core.codec import encode_json, read_json, to_plain
 from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, write_atomically
-from toolkit.core.reports import DriftRow, RunReport
+from toolkit.core.reports import DriftReport, DriftRow, FlipPicture, RunReport
+from toolkit.data.cases import Truth
 from toolkit.infer import machine
+from toolkit.judgement import FLIPS
 from toolkit.pipeline import Run
-from toolkit.report.render import render_card, render_page
+from toolkit.report import drift_plots
+from toolkit.report.render import DriftPictures, render_card, render_page
 from toolkit.stages import fastest_first, read_folds, read_histories, read_pruning, read_quantizing, read_results, slower_than_float
 from toolkit.train.checkpoint import load_checkpoint
+from toolkit.validate.scores import read_scores
 
 BUNDLE, REPORT_JSON, REPORT_HTML = "bundle", "report.json", "report.html"
 
@@ -32,7 +36,7 @@ def seal(run: Run) -> RunReport:
     bundle.verify()
     report = _report(run, bundle)
     write_atomically(run.out / REPORT_JSON, encode_json(report))
-    write_atomically(run.out / REPORT_HTML, render_page(report, bundle.manifest))
+    write_atomically(run.out / REPORT_HTML, render_page(report, bundle.manifest, _pictures(run, bundle, report.drift)))
     return report
 
 
@@ -71,6 +75,20 @@ def _fill(run: Run, manifest: Manifest, place: Path) -> None:
     (place / CARD).write_text(render_card(manifest), encoding="utf-8")
     files = tuple(FileEntry.of(place, name) for name in (CARD, REFERENCE_SCORES))
     write_manifest(place, msgspec.structs.replace(manifest, files=files))
+
+
+def _pictures(run: Run, bundle: Bundle, report: DriftReport) -> DriftPictures:
+    """What the page shows of the drift."""
+    folder = run.folder("validate")
+    sealed, films, _ = read_scores(bundle, Truth(run.splits.test))
+    models = {name: drift_plots.Model(name, values, bundle.artifact(name).operating.threshold) for name, values in sealed.artifacts.items()}
+    reference = drift_plots.Model(sealed.reference.name, sealed.reference.probability, sealed.reference.threshold)
+    flips = read_json(folder / FLIPS, tuple[FlipPicture, ...])
+    return DriftPictures(
+        scores={name: drift_plots.scores(films.labels, reference, model) for name, model in models.items()},
+        flips={(flip.artifact, flip.path): (folder / flip.file).read_bytes() for flip in flips},
+        corruptions=drift_plots.corruptions(report.robustness.curves) if report.robustness else None,
+    )
 
 
 def _gate(row: DriftRow) -> Gate:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgspec
 
+from toolkit import judgement
 from toolkit.artifact import Exporter
 from toolkit.benchmark.host import installed
 from toolkit.benchmark.run import benchmark as measure_latency
 from toolkit.benchmark.run import single_stream_p50
 from toolkit.candidate import ExportGauge
-from toolkit.core import operating
 from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
-from toolkit.core.bundle import REFERENCE_SCORES, SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
+from toolkit.core.bundle import SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import write_atomically
 from toolkit.core.recipe import Recipe
@@ -47,15 +47,12 @@ from toolkit.train.fit import forget_progress, read_history
 from toolkit.train.folds import FOLDS, cross_validate
 from toolkit.train.run import Task
 from toolkit.train.run import train as train_network
-from toolkit.train.score import score
-from toolkit.validate import drift, parity
-from toolkit.validate.evaluate import artifact_logits, judge
 
 LOG = logging.getLogger(__name__)
 FLOAT_GRAPH = "float"
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "pillow")
 PARETO, SENSITIVITY = "pareto.svg", "sensitivity"
-QUANTIZED, DRIFT, LATENCY, EVALUATIONS, DENSE = "quantize.json", "drift.json", "latency.json", "evaluations.json", "dense.json"
+QUANTIZED, LATENCY = "quantize.json", "latency.json"
 
 
 def train(run: Run) -> None:
@@ -159,25 +156,8 @@ def export(run: Run) -> None:
 
 
 def validate(run: Run) -> None:
-    """Judge the dense network and every artifact that runs here on the test films, and hold each artifact against the dense one."""
-    folder, films = run.folder("validate"), run.films("test")
-    dense, network = load_checkpoint(run.folder("train"))
-    logits = score(network, films.images, dense.preprocessing)
-    reference = drift.Scores.of(f"{dense.model} dense (torch)", logits, dense.operating)
-    write_atomically(folder / DENSE, encode_json(_judge(run, reference.name, films, logits, dense.operating)))
-    write_atomically(folder / REFERENCE_SCORES, drift.write_reference(films, reference))
-    bundle = Bundle(run.folder("export"))
-    rows, evaluations = [], []
-    for artifact in bundle.manifest.artifacts:
-        if artifact.name in bundle.manifest.unmeasured:
-            continue
-        found = artifact_logits(bundle, artifact, films.images)
-        evaluations.append(_judge(run, artifact.name, films, found, artifact.operating))
-        scores = drift.Scores.of(artifact.name, found, artifact.operating)
-        rows.append(drift.compare(reference, scores, films, run.recipe.validate))
-    write_atomically(folder / EVALUATIONS, encode_json(evaluations))
-    report = drift.summarise(reference.name, films, tuple(rows), run.source.synthetic)
-    write_atomically(folder / DRIFT, encode_json(report))
+    """Judge the dense network and every artifact on the test films."""
+    judgement.validate(run)
 
 
 def benchmark(run: Run) -> None:
@@ -206,9 +186,9 @@ def read_results(run: Run) -> tuple[Evaluation, tuple[Evaluation, ...], DriftRep
     """What `validate` and `benchmark` left: dense metrics, metrics of each artifact, drift, latency."""
     folder = run.folder("validate")
     return (
-        read_json(folder / DENSE, Evaluation),
-        read_json(folder / EVALUATIONS, tuple[Evaluation, ...]),
-        read_json(folder / DRIFT, DriftReport),
+        read_json(folder / judgement.DENSE, Evaluation),
+        read_json(folder / judgement.EVALUATIONS, tuple[Evaluation, ...]),
+        read_json(folder / judgement.DRIFT, DriftReport),
         read_json(run.folder("benchmark") / LATENCY, LatencyReport),
     )
 
@@ -310,7 +290,3 @@ def _graph_of(run: Run, target: Target) -> Path:
     """The graph that an artifact is made of."""
     description = run.folder("quantize") / f"{target.name if target.is_int8 else FLOAT_GRAPH}.json"
     return description.with_name(read_json(description, Graph).files[0].path)
-
-
-def _judge(run: Run, name: str, films: Films, logits: parity.Logits, point: operating.OperatingPoint) -> Evaluation:
-    return judge(name, films, logits, point, run.source.synthetic)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.conftest import INT8
 from toolkit.benchmark import host, run
 from toolkit.benchmark.run import benchmark, single_stream_p50
 from toolkit.benchmark.runner import Job
@@ -53,10 +54,10 @@ def test_rows_have_the_promised_keys_and_make_sense(bundle: Path) -> None:
 
 def test_a_runtime_that_is_missing_is_skipped_with_its_extra(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toolkit.infer.on_openvino.is_available", lambda: False)
-    report = benchmark(Bundle(finished_run / "bundle"), SPEC, ("openvino-int8", "onnxruntime-int8"))
+    report = benchmark(Bundle(finished_run / "bundle"), SPEC, ("openvino-int8", INT8))
     assert [skipped.artifact for skipped in report.skipped] == ["openvino-int8"]
     assert "pip install 'cxr-edge[openvino]'" in report.skipped[0].reason
-    assert set(single_stream_p50(report)) == {"onnxruntime-int8"}
+    assert set(single_stream_p50(report)) == {INT8}
 
 
 def test_an_artifact_that_cannot_be_loaded_is_skipped_with_the_reason(bundle: Path) -> None:

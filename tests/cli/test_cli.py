@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,10 @@ def test_evaluate_and_drift_repeat_what_the_report_says(finished_run: Path, tmp_
         row for row in json.loads((finished_run / "report.json").read_text())["evaluations"] if row["artifact"] == best
     )
     assert call_cli("drift", sealed, "--data", films, "--max-recall-loss", "100", "--json", tmp_path / "d.json") == 0
-    assert json.loads((tmp_path / "d.json").read_text())["rows"] == json.loads((finished_run / "report.json").read_text())["drift"]["rows"]
+    rows = json.loads((tmp_path / "d.json").read_text())["rows"]
+    for row in rows:
+        assert row["checks"].pop()["name"] == "sealed"  # what only a sealed bundle can be asked
+    assert rows == json.loads((finished_run / "report.json").read_text())["drift"]["rows"]
 
 
 def test_drift_against_another_bundle(finished_run: Path, capsys: Captured) -> None:
@@ -118,6 +122,29 @@ def test_drift_against_another_bundle(finished_run: Path, capsys: Captured) -> N
     best = Bundle(sealed).manifest.recommended[0]
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(best))
     assert row.split()[2] == "0.00"
+
+
+def test_drift_says_what_the_limits_mean_and_takes_a_table_of_groups(finished_run: Path, tmp_path: Path, capsys: Captured) -> None:
+    films = phantoms_of(finished_run)
+    names = sorted(path.relative_to(films).as_posix() for path in (films / "test").rglob("*.jpeg"))
+    table = tmp_path / "wards.csv"
+    table.write_text("path,ward\n" + "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names[1:])))
+    command = ("drift", finished_run / "bundle", "--data", films, "--max-recall-loss", "100", "--groups", table)
+    assert call_cli(*command, "--json", tmp_path / "d.json") == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"limit pt +lost, net: observed +lost: proven", out)
+    assert f"1 film has no row in {table}: {names[0]}." in err
+    assert {"ward=a", "ward=b"} <= set(json.loads((tmp_path / "d.json").read_text())["rows"][0]["subgroups"])
+    assert call_cli(*command, "--group-column", "bed") == 2
+    assert "There is no group column 'bed'; there are: ward." in capsys.readouterr().err
+
+
+def test_drift_says_why_an_artifact_fails_and_in_which_group(finished_run: Path, capsys: Captured) -> None:
+    films = phantoms_of(finished_run)
+    assert call_cli("drift", finished_run / "bundle", "--data", films, "--mode", "proven", "--max-recall-loss", "1") == 1
+    shown = re.sub(r" +", " ", capsys.readouterr().out)
+    assert "pneumonias, up to" in shown
+    assert "worst groups positives lost gained loss pt" in shown
 
 
 def test_drift_fails_with_code_1(copy_of_run: Path, tmp_path: Path, capsys: Captured) -> None:

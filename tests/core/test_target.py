@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from toolkit.core.codec import decode
 from toolkit.core.target import PROCESSORS, ArtifactName, Target, processor_family
 from toolkit.errors import RecipeError
 
@@ -67,3 +68,10 @@ def test_a_form_serves_its_processors(name: str, families: set[str]) -> None:
 def test_another_name_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match=f"'{name}' is not a target; expected one of onnxruntime-fp32, "):
         Target.from_name(name)
+
+
+def test_a_bundle_of_before_families_holds_the_form_for_vnni() -> None:
+    old = decode({"backend": "onnxruntime", "precision": "int8"}, Target, "bundle.json")
+    assert (old, old.family) == (Target.from_name("onnxruntime-int8"), "x86-vnni")
+    assert not old.serves("x86")
+    assert decode({"backend": "openvino", "precision": "int8"}, Target, "bundle.json").serves("x86")

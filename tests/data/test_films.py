@@ -13,8 +13,8 @@ from PIL import Image
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.data import films as films_file
-from toolkit.data.cases import Case, Source
-from toolkit.data.films import Films, labels_of, prepare_films, refuse_unusable
+from toolkit.data.cases import Case, Source, labels_of
+from toolkit.data.films import Films, prepare_films, refuse_unusable
 from toolkit.data.sources import read_source
 from toolkit.errors import DataError
 from toolkit.imaging.decode import Pixels

@@ -40,8 +40,11 @@ def test_the_page_needs_nothing_beside_itself(finished_run: Path) -> None:
     links = Links()
     page = (finished_run / "report.html").read_text()
     links.feed(page)
-    assert links.pictures == 3
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in links.fetched)
+    report = read_json(finished_run / "report.json", RunReport)
+    flips = sum(min(len(row.flips), 6) for row in report.drift.rows)
+    assert flips > 0
+    assert links.pictures == 3 + len(report.drift.rows) + flips  # training, recovery, latency; scores; films
+    assert all(re.match(r"data:image/(svg\+xml|png);base64,", link) for link in links.fetched)
     assert "url(" not in page
     assert "@import" not in page
 

@@ -1,28 +1,26 @@
-"""Drift: lost positives counted by hand, verdicts, reference scores by content."""
+"""Drift: lost positives counted by hand, rates with intervals, verdicts by each limit."""
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from toolkit.core.bundle import Bundle
-from toolkit.core.codec import to_plain
-from toolkit.core.operating import OperatingPoint
+from toolkit.core.codec import decode_json, encode_json, to_plain
 from toolkit.core.recipe import ValidateSpec
-from toolkit.data.cases import Case
-from toolkit.data.films import Films
-from toolkit.errors import BundleError, DataError
+from toolkit.core.reports import Check, DriftReport
+from toolkit.data.cases import Case, Truth
+from toolkit.errors import DataError, GateError
 from toolkit.validate import drift
-from toolkit.validate.drift import Scores, compare
+from toolkit.validate.drift import compare
+from toolkit.validate.scores import Scores
 
 
-def films(labels: Sequence[int], group: str = "bacteria") -> Films:
+def films(labels: Sequence[int], group: str = "bacteria") -> Truth:
     """Films without pictures: only labels and names matter here."""
-    cases = tuple(Case(f"film{n}", "test", label, f"p{n}", group, f"digest{n}") for n, label in enumerate(labels))
-    return Films(np.zeros((len(labels), 1, 2, 2), np.uint8), np.array(labels), cases)
+    return Truth(tuple(Case(f"film{n}", "test", label, f"p{n}", group, f"digest{n}") for n, label in enumerate(labels)))
 
 
 def scores(*values: float, threshold: float = 0.5) -> Scores:
@@ -43,7 +41,6 @@ def test_lost_and_gained_by_hand() -> None:
     assert row.mcnemar_p == 1.0
     assert [flip.path for flip in row.flips] == ["film1", "film2", "film3", "film4"]
     assert row.verdict == "pass"
-    assert row.subgroups["bacteria"] == {"positives": 4, "lost_positives": 2, "gained_positives": 1, "recall_loss_pt": 25.0}
 
 
 def test_promised_keys() -> None:
@@ -89,36 +86,102 @@ def test_no_positive_film_is_an_error() -> None:
         compare(scores(0.1), scores(0.2), films([0]), ValidateSpec())
 
 
-def test_reference_scores_come_back_by_content(finished_run: Path) -> None:
-    bundle = Bundle(finished_run / "bundle")
-    known = (finished_run / "bundle" / "reference_scores.csv").read_text().splitlines()[1:]
-    digest, label, score = known[0].split(",")
-    case = Case("renamed.jpeg", "test", int(label), "p", "virus", digest)
-    mixed = Films(np.zeros((2, 1, 2, 2), np.uint8), np.array([int(label), 0]), (case, films([0]).cases[0]))
-    found, kept = drift.read_reference(bundle, mixed)
-    assert found.probability.tolist() == [float(score)]
-    assert kept.cases == (case,)
-    assert kept.unusable == (("film0", "is not among the reference films"),)
+def test_rates_have_the_intervals_of_wilson_and_delong() -> None:
+    row = compare(scores(*REFERENCE), scores(0.9, 0.4, 0.3, 0.6, 0.4, 0.1), films(LABELS), ValidateSpec(max_recall_loss_pt=25))
+    recall = row.rates["recall"]
+    assert (recall.reference, recall.artifact) == (0.75, 0.5)
+    # Wilson by hand, 2 of 4: centre (2 + z^2/2) / (4 + z^2), half-width z / (4 + z^2) * sqrt(2 * 2 / 4 + z^2 / 4), z = 1.959964
+    centre, half = (2 + 1.920729) / 7.841459, 1.959964 / 7.841459 * np.sqrt(1 + 0.960365)
+    assert recall.ci95 == pytest.approx((centre - half, centre + half), abs=1e-6)
+    assert row.rates["accuracy"].artifact == pytest.approx(4 / 6)
+    # AUC by hand: positives .9 .8 .7 .2 against .6 .1: 7 of 8 pairs in order; after: .9 .4 .3 .6 against .4 .1: 6.5 of 8.
+    assert (row.rates["roc_auc"].reference, row.rates["roc_auc"].artifact) == (7 / 8, 6.5 / 8)
+    assert row.roc_auc_loss == pytest.approx(1 / 16)
 
 
-def test_films_that_the_bundle_does_not_know_are_an_error(finished_run: Path) -> None:
-    with pytest.raises(DataError, match="None of the 2 films is among"):
-        drift.read_reference(Bundle(finished_run / "bundle"), films([0, 1]))
+def test_shift_and_calibration_error_by_hand() -> None:
+    row = compare(scores(0.95, 0.05), scores(0.85, 0.15), films([1, 0]), ValidateSpec())
+    assert row.shift is not None
+    assert (row.shift.mean, row.shift.largest) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert row.shift.calibration_error_reference == pytest.approx(0.05)
+    assert row.shift.calibration_error == pytest.approx(0.15)
 
 
-def test_a_bundle_without_reference_says_what_to_do(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="judge it --against another bundle"):
-        drift.read_reference(Bundle(bundle), films([1]))
+def test_the_same_scores_at_the_references_threshold() -> None:
+    row = compare(scores(*REFERENCE), scores(*REFERENCE, threshold=0.75), films(LABELS), ValidateSpec())
+    assert row.lost_positives == 1
+    assert row.at_reference_threshold is not None
+    assert (row.at_reference_threshold.lost_positives, row.at_reference_threshold.threshold) == (0, 0.5)
+    assert row.at_reference_threshold.recall == 0.75
 
 
-def test_changed_reference_scores_are_refused(copy_of_run: Path) -> None:
-    file = copy_of_run / "bundle" / "reference_scores.csv"
-    file.write_text(file.read_text().replace(",1,0.", ",1,1."))
-    with pytest.raises(BundleError, match=r"reference_scores\.csv was changed"):
-        drift.read_reference(Bundle(copy_of_run / "bundle"), films([1]))
+def test_a_loss_that_chance_does_not_explain_has_a_small_p() -> None:
+    before, after = np.full(400, 0.9), np.full(400, 0.9)
+    after[:6] = 0.1
+    row = compare(Scores("dense", before, 0.5), Scores("small", after, 0.5), films([1] * 400), ValidateSpec(max_recall_loss_pt=2))
+    assert row.loss_p == pytest.approx(0.5**7)  # six heads of six, the seen one counted half
+    assert row.verdict == "pass"
 
 
-def test_scores_of_logits_use_the_operating_point() -> None:
-    made = Scores.of("a", np.array([0.0, 2.0], np.float32), OperatingPoint(threshold=0.7, temperature=2.0))
-    assert made.probability == pytest.approx([0.5, 1 / (1 + np.exp(-1))])
-    assert made.called.tolist() == [False, True]
+def test_a_limit_of_specificity_is_one_more_check() -> None:
+    after = scores(0.9, 0.8, 0.7, 0.2, 0.6, 0.55)
+    free = compare(scores(*REFERENCE), after, films(LABELS), ValidateSpec())
+    held = compare(scores(*REFERENCE), after, films(LABELS), ValidateSpec(max_specificity_loss_pt=10))
+    assert free.verdict == "pass"
+    assert (held.verdict, held.reason["verdict"]) == ("fail", "it loses 50.00 points of specificity, and the limit is 10")
+    assert [check.name for check in held.checks] == ["recall", "specificity", "classes", "subgroups"]
+
+
+def test_each_failed_check_is_said() -> None:
+    row = compare(scores(*REFERENCE), scores(0.4, 0.4, 0.4, 0.4, 0.6, 0.1), films(LABELS), ValidateSpec())
+    assert row.reason["verdict"].startswith("it loses 3 and gains 0 of 4 pneumonias, 75.00 points, and the limit is 1")
+    more = drift.with_checks(row, [Check(name="sealed", value=1.0, limit=0.1, verdict="fail", reason="it moved")])
+    assert more.reason["verdict"].endswith("; it moved")
+
+
+def test_without_negatives_recall_is_judged_and_the_rest_is_null() -> None:
+    row = compare(scores(0.9, 0.8), scores(0.9, 0.8), films([1, 1]), ValidateSpec())
+    assert (row.verdict, row.specificity_loss_pt, row.roc_auc_loss) == ("pass", None, None)
+    assert row.reason["specificity"] == "there is no negative film"
+
+
+def test_one_film_proves_nothing() -> None:
+    pair = scores(0.9), scores(0.9), films([1])
+    assert compare(*pair, ValidateSpec()).verdict == "pass"
+    proven = compare(*pair, ValidateSpec(mode="proven"))
+    assert proven.verdict == "fail"
+    assert proven.recall_loss_upper95_pt == pytest.approx(95)
+
+
+def test_a_score_that_is_no_number_names_the_film() -> None:
+    with pytest.raises(GateError, match=r"model gives no number for 1 of 2 films \(film1\)"):
+        compare(scores(0.9, 0.8), scores(0.9, np.nan), films([1, 1]), ValidateSpec())
+
+
+def test_scores_of_other_films_are_refused() -> None:
+    with pytest.raises(DataError, match="model has 1 scores for 2 films"):
+        compare(scores(0.9), scores(0.9, 0.8), films([1, 1]), ValidateSpec())
+
+
+def test_what_the_limits_allow_at_390_positives() -> None:
+    report = drift.summarise("dense", films([1] * 390 + [0] * 234), (), synthetic=False, limit_pt=3)
+    found = {one.limit_pt: one for one in report.allowed}
+    assert list(found) == [0.5, 1.0, 2.0, 3]
+    assert [one.lost_observed for one in report.allowed] == [1, 3, 7, 11]
+    # Nothing lost of n proves a share when (1 - share)^n <= .05: n >= ln .05 / ln .99 = 298.07.
+    assert (found[1.0].positives_needed, found[1.0].films_needed, found[1.0].lost_proven) == (299, 479, 0)
+    assert found[0.5].lost_proven is None
+
+
+def test_scores_of_fifty_thousand_films_take_little_memory() -> None:
+    random = np.random.default_rng(0)
+    labels = (random.random(50_000) < 0.6).astype(int)
+    before = np.clip(0.3 * labels + random.random(50_000) * 0.7, 0, 1)
+    truth = films(labels.tolist())
+    tracemalloc.start()
+    rows = tuple(compare(Scores("dense", before, 0.5), Scores(f"a{n}", before**1.01, 0.5), truth, ValidateSpec()) for n in range(6))
+    report = encode_json(drift.summarise("dense", truth, rows, synthetic=True))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 300e6
+    assert decode_json(report, DriftReport, "report").n == 50_000

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
 from toolkit.cli.options import bundle_argument, data_option, json_option, name_unusable, number, table, write_json
 from toolkit.core.bundle import Bundle
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DriftReport
-from toolkit.data.films import Films, prepare_films
+from toolkit.core.reports import DriftReport, DriftRow
 from toolkit.data.sources import read_source
-from toolkit.data.splits import labelled_films
-from toolkit.errors import EngineError, InputError
-from toolkit.infer.machine import why_not
-from toolkit.infer.predictor import choose_artifact
-
-if TYPE_CHECKING:
-    from toolkit.validate.drift import Scores
 
 GATE_FAILED = 1
+GROUPS_SHOWN = 3
+percent = click.FloatRange(0, 100)
 
 
 @click.command()
 @bundle_argument
 @data_option
 @click.option("--against", type=click.Path(path_type=Path), metavar="BUNDLE", help="Compare with the best artifact of this bundle instead.")
-@click.option(
-    "--max-recall-loss", type=click.FloatRange(0, 100), default=1.0, show_default=True, metavar="PT", help="Limit, in points of recall."
-)
+@click.option("--max-recall-loss", type=percent, default=1.0, show_default=True, metavar="PT", help="Limit, in points of recall.")
+@click.option("--max-specificity-loss", type=percent, metavar="PT", help="Limit, in points of specificity [default: none].")
 @click.option(
     "--mode",
     type=click.Choice(["observed", "proven"]),
@@ -38,6 +31,10 @@ GATE_FAILED = 1
     show_default=True,
     help="What is held against the limit: the loss seen, or its upper bound.",
 )
+@click.option(
+    "--groups", type=click.Path(path_type=Path), metavar="CSV", help="Groups of films to judge apart: a column of names, then groups."
+)
+@click.option("--group-column", "columns", multiple=True, metavar="NAME", help="Take this column of groups alone; can be repeated.")
 @json_option
 @click.pass_context
 def drift(
@@ -46,56 +43,33 @@ def drift(
     data: Path,
     against: Path | None,
     max_recall_loss: float,
+    max_specificity_loss: float | None,
     mode: Literal["observed", "proven"],
+    groups: Path | None,
+    columns: tuple[str, ...],
     json_file: str | None,
 ) -> None:
-    """Hold every artifact of BUNDLE against the dense reference on the same films. Exit code 1 when one loses too much recall.
+    """Hold every artifact of BUNDLE against the dense reference on the same films. Exit code 1 when one of them fails.
+
+    An artifact fails when it loses too much recall, in all films or beyond chance in a group of them, when it no longer tells the
+    classes apart, or when it does not answer as it did when it was sealed. docs/drift.md explains the verdicts.
 
     \b
     Example:  cxr-edge drift exported/szanet --data chest_xray --max-recall-loss 1
     """
-    from toolkit.validate import drift as room
-    from toolkit.validate.evaluate import artifact_logits
+    from toolkit.validate.gate import Question, judge_bundle
 
     bundle = Bundle(bundle_path)
-    source = read_source(data, bundle.manifest.labels)
-    films = prepare_films(source, labelled_films(source), bundle.manifest.preprocessing, "read films")
-    reference, films = _other(against, films, bundle) if against else room.read_reference(bundle, films)
-    spec = ValidateSpec(max_recall_loss_pt=max_recall_loss, mode=mode)
-    rows = []
-    for artifact in bundle.manifest.artifacts:
-        reason = why_not(artifact.target)
-        if reason is None:
-            try:
-                logits = artifact_logits(bundle, artifact, films.images)
-            except EngineError as cause:
-                reason = str(cause).removesuffix(".")
-            else:
-                rows.append(room.compare(reference, room.Scores.of(artifact.name, logits, artifact.operating), films, spec))
-        if reason:
-            click.echo(f"{artifact.name} was not checked: {reason}.", err=True)
-    report = room.summarise(reference.name, films, tuple(rows), source.synthetic)
+    spec = ValidateSpec(max_recall_loss_pt=max_recall_loss, mode=mode, max_specificity_loss_pt=max_specificity_loss)
+    report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), Question(spec, against, groups, columns))
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))
-        for row in report.rows:
-            if "verdict" in row.reason:
-                click.echo(f"{row.artifact}: {row.reason['verdict']}.")
+    for sentence in _said(report):
+        click.echo(sentence, err=True)
     write_json(report, json_file)
     if report.verdict == "fail":
         ctx.exit(GATE_FAILED)
     name_unusable(ctx, dict(report.unusable))
-
-
-def _other(path: Path, films: Films, bundle: Bundle) -> tuple[Scores, Films]:
-    from toolkit.validate.drift import Scores
-    from toolkit.validate.evaluate import artifact_logits
-
-    other = Bundle(path)
-    if other.manifest.preprocessing != bundle.manifest.preprocessing:
-        raise InputError(f"{path} prepares its films otherwise than {bundle.folder}; the same pixels cannot serve both.")
-    artifact = choose_artifact(other)
-    logits = artifact_logits(other, artifact, films.images)
-    return Scores.of(f"{other.manifest.name} {artifact.name}", logits, artifact.operating), films
 
 
 def _shown(report: DriftReport, limit: float, mode: str) -> str:
@@ -115,4 +89,54 @@ def _shown(report: DriftReport, limit: float, mode: str) -> str:
     ]
     head = ("artifact", "recall", "loss pt", "at most pt", "lost", "gained", "specificity loss pt", "McNemar p", "verdict")
     mark = "SYNTHETIC films: these figures say nothing about patients.\n" if report.synthetic else ""
-    return f"{mark}Against {report.reference} on {report.n} films, limit {limit:g} points {mode}\n{table(head, rows)}"
+    title = f"{mark}Against {report.reference} on {report.n} films, {report.positives} of them positive; limit {limit:g} points {mode}"
+    parts = [f"{title}\n{table(head, rows)}", *(_groups(row) for row in report.rows if row.verdict == "fail"), _allowed(report)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _groups(row: DriftRow) -> str:
+    """Why a row fails, and its worst groups."""
+    rows = [
+        [
+            name,
+            str(group.positives),
+            str(group.lost_positives),
+            str(group.gained_positives),
+            number(group.recall_loss_pt, 2),
+            number(group.specificity_loss_pt, 2),
+            group.verdict,
+            group.warning,
+        ]
+        for name, group in list(row.subgroups.items())[:GROUPS_SHOWN]
+    ]
+    head = ("worst groups", "positives", "lost", "gained", "loss pt", "specificity loss pt", "verdict", "")
+    return f"{row.artifact} fails: {row.reason['verdict']}.\n" + (table(head, rows) if rows else "")
+
+
+def _allowed(report: DriftReport) -> str:
+    """What the limits mean on so many films."""
+    rows = [
+        [
+            f"{one.limit_pt:g}",
+            str(one.lost_observed),
+            "-" if one.lost_proven is None else str(one.lost_proven),
+            str(one.positives_needed),
+            str(one.films_needed),
+        ]
+        for one in report.allowed
+    ]
+    head = ("limit pt", "lost, net: observed", "lost: proven", "positives that prove it with none lost", "films like these")
+    return table(head, rows)
+
+
+def _said(report: DriftReport) -> list[str]:
+    """What is beside the table."""
+    said = [f"{name} was not checked: {reason}." for name, reason in report.skipped.items()]
+    if report.absent:
+        said.append(f"{report.absent} of the films that the bundle was sealed with are not here; the judgement is of the others.")
+    if report.copies:
+        copy, first = next(iter(report.copies.items()))
+        said.append(
+            f"{len(report.copies)} films are exact copies and count twice, such as {copy} of {first}; the bounds are too narrow for it."
+        )
+    return said + [f"{note}." for note in report.notes]

@@ -290,10 +290,15 @@ class ExportSpec(Frozen, frozen=True, kw_only=True):
 
 
 class ValidateSpec(Frozen, frozen=True, kw_only=True):
-    """The recall gate, in points of recall against the dense reference."""
+    """The gate, in points of recall, and of specificity where that has a limit, against the dense reference.
+
+    `corruption_films` of the test films are corrupted in each way and severity, to compare how the models fall off; 0 leaves that out.
+    """
 
     max_recall_loss_pt: Annotated[float, Meta(ge=0, le=100)] = 1.0
     mode: Literal["observed", "proven"] = "observed"
+    max_specificity_loss_pt: Annotated[float, Meta(ge=0, le=100)] | None = None
+    corruption_films: Annotated[int, Meta(ge=0)] = 100
 
 
 class BenchmarkSpec(Frozen, frozen=True, kw_only=True):

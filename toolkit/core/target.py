@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal, get_args
 
+import msgspec
+
 from toolkit.core.codec import Frozen
 from toolkit.errors import RecipeError
 
@@ -50,6 +52,11 @@ class Target(Frozen, frozen=True, kw_only=True):
     precision: Precision
     family: Family | None = None
 
+    def __post_init__(self) -> None:
+        """ONNX Runtime's int8 is never for any processor: bundles that were sealed before it had a family hold the one for VNNI."""
+        if self.backend == "onnxruntime" and self.is_int8 and self.family is None:
+            msgspec.structs.force_setattr(self, "family", "x86-vnni")
+
     @property
     def name(self) -> ArtifactName:
         """The artifact's name, such as 'onnxruntime-int8-arm64'; the form for x86 with VNNI has no suffix."""
@@ -94,8 +101,6 @@ class Target(Frozen, frozen=True, kw_only=True):
             raise RecipeError(f"'{name}' is not a target; expected one of {', '.join(known)}.")
         backend = next(backend for backend in sorted(get_args(Backend), key=len, reverse=True) if name.startswith(f"{backend}-"))
         precision, _, family = name.removeprefix(f"{backend}-").partition("-")
-        if name == "onnxruntime-int8":
-            family = "x86-vnni"
         return cls(backend=backend, precision=precision, family=family or None)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolkit.imaging.decode import Pixels
 
@@ -23,6 +27,46 @@ class Case:
     patient: str
     group: str
     sha256: str
+
+
+class Labelled(Protocol):
+    """Films that scores can be held against: labels int64 `[N]`, and whose they are. Pixels are not needed for that."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """0 or 1, `[N]`."""
+        ...
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """As many, in the same order."""
+        ...
+
+    @property
+    def unusable(self) -> tuple[tuple[str, str], ...]:
+        """Names and reasons of films that are left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Truth:
+    """`Labelled` and nothing else."""
+
+    cases: tuple[Case, ...]
+    unusable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """0 or 1, `[N]`."""
+        return labels_of(self.cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+
+def labels_of(cases: tuple[Case, ...]) -> NDArray[np.int64]:
+    """0 or 1 for each case, `[N]`."""
+    return np.array([case.label for case in cases], np.int64)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.progress import track
-from toolkit.data.cases import Case, Source
+from toolkit.data.cases import Case, Source, labels_of
 from toolkit.errors import DataError, ImageError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw
@@ -66,11 +66,6 @@ def prepared(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessi
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from track(_in_order(pool, one, cases), len(cases), label)
-
-
-def labels_of(cases: tuple[Case, ...]) -> NDArray[np.int64]:
-    """0 or 1 for each case, `[N]`."""
-    return np.array([case.label for case in cases], np.int64)
 
 
 def _in_order(pool: ThreadPoolExecutor, one: Callable[[Case], Pixels | str], cases: tuple[Case, ...]) -> Iterator[Pixels | str]:

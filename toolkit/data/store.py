@@ -18,8 +18,8 @@ from numpy.lib.format import write_array_header_1_0
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import folder_written_whole, sha256_of, sha256_of_bytes
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.data.cases import Case, Source
-from toolkit.data.films import Films, labels_of, prepared, refuse_unusable
+from toolkit.data.cases import Case, Source, labels_of
+from toolkit.data.films import Films, prepared, refuse_unusable
 from toolkit.errors import BundleError
 from toolkit.imaging.decode import Pixels
 

@@ -20,7 +20,7 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#d9792b", "#8a8f98"
 
 def training_curves(rows: Sequence[Mapping[str, float]], title: str) -> bytes:
     """Loss on train and held-out films, and the held-out AUC on a second axis, by epoch."""
-    figure = _figure(5.2, 3.0)
+    figure = figure_of(5.2, 3.0)
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.subplots()
@@ -33,7 +33,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], title: str) -> bytes:
     right.plot(epochs, [row["holdout_auc"] for row in rows], color=ORANGE, marker=".", label="AUC, held-out")
     right.set(ylabel="AUC", ylim=(0.5, 1.0))
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def latency_bars(report: LatencyReport) -> bytes:
@@ -41,7 +41,7 @@ def latency_bars(report: LatencyReport) -> bytes:
     rows = [row for row in report.rows if row.scenario == "single_stream"]
     threads = sorted({row.threads for row in rows})
     names = list(dict.fromkeys(row.artifact for row in rows))
-    figure = _figure(6.4, 0.9 + 0.3 * len(names) * max(1, len(threads)))
+    figure = figure_of(6.4, 0.9 + 0.3 * len(names) * max(1, len(threads)))
     axes = figure.subplots()
     height = 0.8 / max(1, len(threads))
     for shift, count in enumerate(threads):
@@ -56,12 +56,12 @@ def latency_bars(report: LatencyReport) -> bytes:
     axes.set(xlabel="ms a film, median, model alone")
     if threads:
         axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def pareto(candidates: Sequence[Candidate]) -> bytes:
     """Size and latency of each candidate of a search; those that no other beats are joined, dropped ones are crosses."""
-    figure = _figure(6.4, 3.6)
+    figure = figure_of(6.4, 3.6)
     axes = figure.subplots()
     dropped = [one for one in candidates if not one.passed]
     beaten = [one for one in candidates if one.passed and not one.pareto]
@@ -74,13 +74,13 @@ def pareto(candidates: Sequence[Candidate]) -> bytes:
     axes.margins(0.12)
     axes.set(xlabel="MB, float ONNX", ylabel="ms a film, median", title="Candidates, and the points of recall that they lose")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def sensitivity(rows: Sequence[Sensitivity]) -> bytes:
     """A curve for each layer: the AUC on held-out patients that is lost when the layer alone is pruned."""
     layers = list(dict.fromkeys(row.layer for row in rows))
-    figure = _figure(7.2, max(3.4, 0.6 + 0.17 * len(layers)))
+    figure = figure_of(7.2, max(3.4, 0.6 + 0.17 * len(layers)))
     axes = figure.subplots()
     from matplotlib import colormaps
 
@@ -91,21 +91,12 @@ def sensitivity(rows: Sequence[Sensitivity]) -> bytes:
     axes.set(xlabel="share of the layer that goes", ylabel="AUC lost, held-out", title="One layer pruned alone, not fine-tuned")
     axes.axhline(0, color=GREY, linewidth=0.8)
     figure.legend(loc="outside right upper", frameon=False, fontsize=7)
-    return _svg(figure)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of its own: no backend is chosen, no global state is touched."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as cause:
-        raise MissingDependencyError("matplotlib", "workshop", "Drawing a report") from cause
-    return Figure(figsize=(width, height), layout="constrained")
+    return svg_of(figure)
 
 
 def roc_and_precision_recall(found: Curves, area: float, threshold: tuple[float, float, float]) -> bytes:
     """Both curves side by side; `threshold` is (1 - specificity, recall, precision) at the operating point."""
-    figure = _figure(7.6, 3.4)
+    figure = figure_of(7.6, 3.4)
     left, right = figure.subplots(1, 2)
     false_positive, recall, precision = threshold
     left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
@@ -117,13 +108,13 @@ def roc_and_precision_recall(found: Curves, area: float, threshold: tuple[float,
     right.set(xlabel="recall", ylabel="precision", title="Precision and recall", ylim=(0, 1.03))
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8, loc="lower left" if axes is right else "lower right")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def confusion_matrix(table: Confusion, labels: Labels) -> bytes:
     """Counts of films, truth by row, call by column."""
     counts = [[table.tn, table.fp], [table.fn, table.tp]]
-    figure = _figure(3.6, 3.2)
+    figure = figure_of(3.6, 3.2)
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(map(max, counts)) * 1.4)
     for row, values in enumerate(counts):
@@ -132,13 +123,13 @@ def confusion_matrix(table: Confusion, labels: Labels) -> bytes:
     axes.set_xticks((0, 1), labels.names)
     axes.set_yticks((0, 1), labels.names, rotation=90, va="center")
     axes.set(xlabel="called", ylabel="truth")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def embeddings(places: Mapping[str, Mapping[str, FloatArray]], truth: LabelArray, labels: Labels) -> bytes:
     """A row for each stage ('before the network', ...), a column for each method; films coloured by their class."""
     methods = list(next(iter(places.values())))
-    figure = _figure(3.6 * len(methods), 3.3 * len(places))
+    figure = figure_of(3.6 * len(methods), 3.3 * len(places))
     grid = figure.subplots(len(places), len(methods), squeeze=False)
     for row, (stage, found) in zip(grid, places.items(), strict=True):
         for axes, method in zip(row, methods, strict=True):
@@ -146,12 +137,12 @@ def embeddings(places: Mapping[str, Mapping[str, FloatArray]], truth: LabelArray
                 axes.scatter(*found[method][truth == number].T, s=7, color=colour, alpha=0.6, linewidths=0, label=labels.names[number])
             axes.set(title=f"{method}, {stage}", xticks=(), yticks=())
     grid[0][0].legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def film_maps(film: FloatArray, maps: Mapping[str, FloatArray], title: str) -> bytes:
     """PNG: the film `[H, W]`, and each map `[H, W]` in [0, 1] laid over it, with one scale bar."""
-    figure = _figure(2.6 * (1 + len(maps)), 3.0)
+    figure = figure_of(2.6 * (1 + len(maps)), 3.0)
     axes = figure.subplots(1, 1 + len(maps))
     for place, (name, values) in zip(axes, {"film": None, **maps}.items(), strict=True):
         place.imshow(film, cmap="gray", vmin=0, vmax=255)
@@ -161,9 +152,7 @@ def film_maps(film: FloatArray, maps: Mapping[str, FloatArray], title: str) -> b
         place.set_axis_off()
     figure.colorbar(shown, ax=axes, shrink=0.7, label="least to most")
     figure.suptitle(title, fontsize=9)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure, 90)
 
 
 def data_uri(picture: bytes) -> str:
@@ -172,11 +161,27 @@ def data_uri(picture: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def _svg(figure: Figure) -> bytes:
+def figure_of(width: float, height: float) -> Figure:
+    """A figure of its own: no backend is chosen, no global state is touched."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as cause:
+        raise MissingDependencyError("matplotlib", "workshop", "Drawing a report") from cause
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def svg_of(figure: Figure) -> bytes:
     """Equal figures give equal bytes: matplotlib would draw names at random."""
     from matplotlib import rc_context
 
     stream = io.BytesIO()
     with rc_context({"svg.hashsalt": "cxr-edge"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def png_of(figure: Figure, dots_per_inch: int) -> bytes:
+    """The same for pixels."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dots_per_inch, metadata={"Software": None})
     return stream.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit.core.bundle import Manifest
 from toolkit.core.reports import Evaluation, RunReport
@@ -18,7 +18,15 @@ FOLDER = Path(__file__).parent
 SHOWN = ("accuracy", "recall", "specificity", "precision", "f1", "balanced_accuracy", "roc_auc")
 
 
-def render_page(report: RunReport, manifest: Manifest) -> str:
+class DriftPictures(NamedTuple):
+    """PNG or SVG bytes: a plot of scores for each artifact, a film for each (artifact, path) that changed sides, corrupted films."""
+
+    scores: Mapping[str, bytes] = {}
+    flips: Mapping[tuple[str, str], bytes] = {}
+    corruptions: bytes | None = None
+
+
+def render_page(report: RunReport, manifest: Manifest, pictures: DriftPictures) -> str:
     """One HTML file, nothing loaded from elsewhere."""
     curves = {stage: data_uri(training_curves(rows, stage)) for stage, rows in report.history.items() if rows}
     p50 = {artifact.name: artifact.p50_ms for artifact in manifest.artifacts}
@@ -33,6 +41,9 @@ def render_page(report: RunReport, manifest: Manifest) -> str:
             latency_plot=data_uri(latency_bars(report.latency)),
             pareto_plot=data_uri(pareto(report.pruning.candidates)) if report.pruning and report.pruning.candidates else None,
             drift={row.artifact: row for row in report.drift.rows},
+            score_plots={name: data_uri(picture) for name, picture in pictures.scores.items()},
+            flips={key: data_uri(picture) for key, picture in pictures.flips.items()},
+            corruption_plot=data_uri(pictures.corruptions) if pictures.corruptions else None,
             engines=[artifact.name for artifact in manifest.artifacts if any(file.path.endswith(".engine") for file in artifact.files)],
         )
     )
@@ -73,6 +84,11 @@ def three(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def two(value: float | None) -> str:
+    """Two decimals; a dash for None."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def _environment(autoescape: bool) -> Environment:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -81,6 +97,12 @@ def _environment(autoescape: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=autoescape, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {"three": three, "interval": with_interval, "parts": value_and_bounds, "mb": lambda size: f"{size / 1e6:.2f}"}
+    filters: dict[str, Any] = {
+        "three": three,
+        "interval": with_interval,
+        "parts": value_and_bounds,
+        "mb": lambda size: f"{size / 1e6:.2f}",
+        "two": two,
+    }
     environment.filters.update(filters)
     return environment

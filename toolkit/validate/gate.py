@@ -1,0 +1,149 @@
+"""A whole bundle under the gate: films are decoded once, scored by all artifacts, and never all in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.core.bundle import Artifact, Bundle
+from toolkit.core.preprocessing import Preprocessing
+from toolkit.core.recipe import ValidateSpec
+from toolkit.core.reports import DriftReport, DriftRow
+from toolkit.data.cases import Case, Source, Truth
+from toolkit.data.films import prepared
+from toolkit.data.groups import Groups, by_look, by_name, by_table, only
+from toolkit.data.splits import labelled_films
+from toolkit.errors import DataError, EngineError, InputError
+from toolkit.imaging.decode import Pixels
+from toolkit.imaging.look import Look, look_of
+from toolkit.infer.machine import why_not
+from toolkit.infer.predictor import choose_artifact, open_session
+from toolkit.infer.runtimes import Session
+from toolkit.validate import sealed
+from toolkit.validate.drift import compare, summarise, with_checks
+from toolkit.validate.evaluate import BATCH
+from toolkit.validate.scores import Scores, SealedScores, copies, named, read_scores
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What sessions say of films that could be used: logits float32 `[N]` by name, and how each film looks."""
+
+    films: Truth
+    logits: Mapping[str, NDArray[np.float32]]
+    looks: tuple[Look, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the gate, the bundle whose best artifact is the reference (None: the sealed scores), and a table of groups with the
+    columns that count (none named: all)."""
+
+    spec: ValidateSpec
+    against: Path | None = None
+    table: Path | None = None
+    columns: tuple[str, ...] = ()
+
+
+def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftReport:
+    """Every artifact of the bundle that runs here, on the test films of `source`; the others stand in `skipped` with the reason.
+
+    Raises DataError for films that cannot be judged on, BundleError for a bundle that is not whole, InputError for a question that does
+    not fit, GateError when an artifact gives no number.
+    """
+    sessions, skipped = _sessions(bundle)
+    chosen = _other(question.against, bundle) if question.against else None
+    opened = {**sessions, **({REFERENCE: open_session(*chosen)} if chosen else {})}
+    found = answers(source, labelled_films(source), bundle.manifest.preprocessing, opened)
+    if not len(found.films):
+        raise DataError(f"{source.where}: none of the {len(found.films.unusable)} films can be used; cxr-edge data check says why.")
+    twice = copies(found.films)
+    if chosen:
+        other, artifact = chosen
+        name = f"{other.manifest.name} {artifact.name}"
+        known = SealedScores(Scores.of(name, found.logits[REFERENCE], artifact.operating))
+        films, rows = found.films, list(range(len(found.films)))
+    else:
+        known, films, rows = read_scores(bundle, found.films)
+    groups, notes = _groups(films, [found.looks[row] for row in rows], question)
+    judged = []
+    for artifact in (bundle.artifact(name) for name in sessions):
+        scores = Scores.of(artifact.name, found.logits[artifact.name][rows], artifact.operating)
+        judged.append(_row(artifact, scores, known, films, question.spec, groups))
+    report = summarise(known.reference.name, films, tuple(judged), source.synthetic, question.spec.max_recall_loss_pt)
+    return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes)
+
+
+def answers(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessing, sessions: Mapping[str, Session]) -> Answers:
+    """Decode and score the films of `cases`, a batch at a time; what cannot be used is listed with its reason."""
+    usable: list[Case] = []
+    unusable: list[tuple[str, str]] = []
+    looks: list[Look] = []
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in sessions}
+    for batch in _batches(source, cases, preprocessing):
+        good = [(case, pixels) for case, pixels in batch if not isinstance(pixels, str)]
+        unusable += [(case.name, pixels) for case, pixels in batch if isinstance(pixels, str)]
+        usable += [case for case, _ in good]
+        looks += [look_of(source.raw(case.name), pixels) for case, pixels in good]
+        if good:
+            images = np.stack([pixels for _, pixels in good])[:, None]  # [n, 1, S, S]
+            for name, session in sessions.items():
+                parts[name].append(session.logits(images))
+    logits = {name: np.concatenate([np.empty(0, np.float32), *found]) for name, found in parts.items()}
+    return Answers(Truth(tuple(usable), tuple(unusable)), logits, tuple(looks))
+
+
+def _batches(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessing) -> Iterator[tuple[tuple[Case, Pixels | str], ...]]:
+    pairs = zip(cases, prepared(source, cases, preprocessing, "judge films"), strict=True)
+    while batch := tuple(itertools.islice(pairs, BATCH)):
+        yield batch
+
+
+def _sessions(bundle: Bundle) -> tuple[dict[str, Session], dict[str, str]]:
+    """What runs here, loaded, and why the rest does not."""
+    opened: dict[str, Session] = {}
+    skipped: dict[str, str] = {}
+    for artifact in bundle.manifest.artifacts:
+        reason = why_not(artifact.target)
+        if reason is None:
+            try:
+                opened[artifact.name] = open_session(bundle, artifact)
+            except EngineError as cause:
+                reason = str(cause).removesuffix(".")
+        if reason:
+            skipped[artifact.name] = reason
+    return opened, skipped
+
+
+def _other(path: Path, bundle: Bundle) -> tuple[Bundle, Artifact]:
+    other = Bundle(path)
+    if other.manifest.preprocessing != bundle.manifest.preprocessing:
+        raise InputError(f"{path} prepares its films otherwise than {bundle.folder}; the same pixels cannot serve both.")
+    return other, choose_artifact(other)
+
+
+def _groups(films: Truth, looks: list[Look], question: Question) -> tuple[Groups, tuple[str, ...]]:
+    """Groups by name, look and table, and what is to be said of the table."""
+    groups = {**by_name(films.cases), **by_look(looks)}
+    if question.table is None:
+        return (only(groups, question.columns) if question.columns else groups), ()
+    given, missing, strangers = by_table(question.table, films)
+    notes = []
+    if missing:
+        notes.append(f"{len(missing)} film{'s have' if len(missing) > 1 else ' has'} no row in {question.table}: {named(missing)}")
+    if strangers:
+        notes.append(f"{len(strangers)} row{'s' if len(strangers) > 1 else ''} of {question.table} name no film: {named(strangers)}")
+    return {**groups, **(only(given, question.columns) if question.columns else given)}, tuple(notes)
+
+
+def _row(artifact: Artifact, scores: Scores, known: SealedScores, films: Truth, spec: ValidateSpec, groups: Groups) -> DriftRow:
+    row = compare(known.reference, scores, films, spec, groups)
+    return with_checks(row, sealed.check(artifact, scores, known.artifacts.get(artifact.name), films))
