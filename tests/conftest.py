@@ -43,7 +43,7 @@ TINY = (
     "prune.recovery.epochs=2",
     "quantize.calibration_films=16",
     "export.parity_films=8",
-    "validate.max_recall_loss_pt=100",
+    "validate={max_recall_loss_pt: 100, corruption_films: 12}",
     "benchmark={runs: 20, warmup: 2, threads: [1]}",
 )
 

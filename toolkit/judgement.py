@@ -1,7 +1,8 @@
 """What the stage 'validate' does: the dense network and every artifact on the test films, and what lies between them. Wiring only. Needs
 the workshop.
 
-    RUN/validate/   dense.json, evaluations.json, drift.json, reference_scores.csv; flips.json with a picture of each
+    RUN/validate/   dense.json, evaluations.json, drift.json, reference_scores.csv, reference_corruptions.csv; flips.json with a picture
+                    of each
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import encode_json
 from toolkit.core.files import write_atomically
 from toolkit.core.operating import OperatingPoint
-from toolkit.core.reports import DriftRow, Evaluation, Flip, FlipPicture
+from toolkit.core.reports import DriftRow, Evaluation, Flip, FlipPicture, Robustness
 from toolkit.data.films import Films
 from toolkit.data.groups import by_look, by_name, looks_of
 from toolkit.infer.predictor import open_session
@@ -30,11 +31,12 @@ from toolkit.quantize.lower import lower
 from toolkit.report import drift_plots
 from toolkit.train.checkpoint import load_checkpoint
 from toolkit.train.score import score
-from toolkit.validate import drift
+from toolkit.validate import drift, robustness
 from toolkit.validate.evaluate import judge, session_logits
 from toolkit.validate.scores import Scores, copies, write_scores
 
 DENSE, EVALUATIONS, DRIFT, FLIPS = "dense.json", "evaluations.json", "drift.json", "flips.json"
+DENSE_NAME = "dense"
 SHOWN = 6  # flips of an artifact that the page shows as pictures
 
 
@@ -56,7 +58,8 @@ def validate(run: Run) -> None:
     write_atomically(folder / EVALUATIONS, encode_json(evaluations))
     write_atomically(folder / REFERENCE_SCORES, write_scores(films, reference, scored))
     report = drift.summarise(reference.name, films, tuple(rows), run.source.synthetic, spec.max_recall_loss_pt)
-    write_atomically(folder / DRIFT, encode_json(msgspec.structs.replace(report, copies=copies(films))))
+    robust = _robustness(run, dense, network, sessions) if spec.corruption_films else None
+    write_atomically(folder / DRIFT, encode_json(msgspec.structs.replace(report, copies=copies(films), robustness=robust)))
     _draw_flips(run, _dense_session(run, dense, network), {name: session for name, (session, _) in sessions.items()}, rows)
 
 
@@ -64,6 +67,21 @@ def _sessions(bundle: Bundle) -> dict[str, tuple[Session, OperatingPoint]]:
     """The artifacts that run here."""
     chosen = [artifact for artifact in bundle.manifest.artifacts if artifact.name not in bundle.manifest.unmeasured]
     return {artifact.name: (open_session(bundle, artifact), artifact.operating) for artifact in chosen}
+
+
+def _robustness(run: Run, dense: Checkpoint, network: nn.Module, sessions: Mapping[str, tuple[Session, OperatingPoint]]) -> Robustness:
+    """All models on corrupted films; leaves what the dense one says of them, for whoever has no torch."""
+    test = run.films("test")
+    films = test.take(robustness.choose(test, run.recipe.validate.corruption_films))
+    answers: dict[str, robustness.Answer] = {name: session.logits for name, (session, _) in sessions.items()}
+    points = {name: point for name, (_, point) in sessions.items()} | {DENSE_NAME: dense.operating}
+    answers[DENSE_NAME] = lambda images: score(network, images, dense.preprocessing)
+    logits = robustness.corrupted_logits(films.images, films, answers)
+    scores = {name: {place: Scores.of(name, found, points[name]) for place, found in places.items()} for name, places in logits.items()}
+    reference = scores.pop(DENSE_NAME)
+    text = robustness.write_corruptions(films, {place: found.probability for place, found in reference.items()})
+    write_atomically(run.folder("validate") / robustness.REFERENCE_CORRUPTIONS, text)
+    return robustness.compare(reference, scores, films)
 
 
 def _evaluation(run: Run, name: str, films: Films, logits: NDArray[np.float32], point: OperatingPoint) -> Evaluation:

@@ -22,6 +22,7 @@ from toolkit.report import drift_plots
 from toolkit.report.render import DriftPictures, render_card, render_page
 from toolkit.stages import fastest_first, read_folds, read_histories, read_pruning, read_quantizing, read_results, slower_than_float
 from toolkit.train.checkpoint import load_checkpoint
+from toolkit.validate.robustness import REFERENCE_CORRUPTIONS
 from toolkit.validate.scores import read_scores
 
 BUNDLE, REPORT_JSON, REPORT_HTML = "bundle", "report.json", "report.html"
@@ -71,9 +72,11 @@ def _judged_manifest(run: Run) -> Manifest:
 def _fill(run: Run, manifest: Manifest, place: Path) -> None:
     for file in {file.path for artifact in manifest.artifacts for file in artifact.files}:
         shutil.copyfile(run.folder("export") / file, place / file)
-    shutil.copyfile(run.folder("validate") / REFERENCE_SCORES, place / REFERENCE_SCORES)
+    judged = [name for name in (REFERENCE_SCORES, REFERENCE_CORRUPTIONS) if (run.folder("validate") / name).is_file()]
+    for name in judged:
+        shutil.copyfile(run.folder("validate") / name, place / name)
     (place / CARD).write_text(render_card(manifest), encoding="utf-8")
-    files = tuple(FileEntry.of(place, name) for name in (CARD, REFERENCE_SCORES))
+    files = tuple(FileEntry.of(place, name) for name in (CARD, *judged))
     write_manifest(place, msgspec.structs.replace(manifest, files=files))
 
 

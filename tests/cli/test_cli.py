@@ -168,7 +168,7 @@ def test_films_with_damage_are_named_and_left_out(copy_of_run: Path, capsys: Cap
 
 def test_bundle_verify_and_show(finished_run: Path, copy_of_run: Path, capsys: Captured) -> None:
     assert call_cli("bundle", "verify", finished_run / "bundle") == 0
-    assert "6 files are as they were sealed" in capsys.readouterr().out
+    assert "7 files are as they were sealed" in capsys.readouterr().out
     assert call_cli("bundle", "show", finished_run / "bundle") == 0
     assert "SYNTHETIC" in capsys.readouterr().out
     (copy_of_run / "bundle" / "int8.bin").unlink()

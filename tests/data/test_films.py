@@ -58,7 +58,7 @@ def test_decoded_arrays_are_prepared_as_files_are(tmp_path: Path) -> None:
 def test_an_unusable_film_is_left_out_and_listed(damaged: Source) -> None:
     films = prepared(damaged)
     assert films.unusable == (
-        ("test/PNEUMONIA/person3_bacteria_4.png", "is not a picture; expected one of JPEG, PNG, BMP, TIFF, WEBP"),
+        ("test/PNEUMONIA/person3_bacteria_4.png", "is not a picture; expected one of JPEG, PNG, BMP, TIFF, WEBP, DICOM"),
         ("train/NORMAL/IM-0001-0001.png", "is empty (0 bytes)"),
     )
     assert [case.name for case in films.cases] == [case.name for case in damaged.cases if case.name not in dict(films.unusable)]

@@ -167,7 +167,7 @@ def test_a_missing_class_is_named(names: tuple[str, ...], words: str, write_film
 def test_class_folders_without_a_picture_are_told(tmp_path: Path) -> None:
     (tmp_path / "NORMAL").mkdir()
     (tmp_path / "NORMAL" / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"the class folders hold no picture \(\.bmp, \.jpeg, \.jpg, \.png"):
+    with pytest.raises(DataError, match=r"the class folders hold no picture \(\.bmp, \.dcm, \.dicom, \.jpeg"):
         read_source(tmp_path)
 
 

@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.conftest import INT8
+from toolkit.core.target import Target
 from toolkit.quantize.bias import correct_biases, layers_of
-from toolkit.quantize.for_onnxruntime import quantize
+from toolkit.quantize.for_onnxruntime import FORMS, quantize
 from toolkit.quantize.ladder import Settings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 1, 2, 2), dtype=np.uint8)
@@ -61,7 +63,7 @@ def test_a_networks_layers_give_the_means_of_float(finished_run: Path, tmp_path:
     shifts = {}
     for corrected in (False, True):
         file = tmp_path / f"{corrected}.onnx"
-        quantize(images, Settings(graph, bias_correction=corrected), file)
+        quantize(images, Settings(graph, bias_correction=corrected), file, FORMS[Target.from_name(INT8).family])
         found = means(onnx.load(file), images)
         assert found.keys() == expected.keys()
         shifts[corrected] = [float(np.abs(found[name] - expected[name]).mean()) for name in expected]

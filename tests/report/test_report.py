@@ -43,7 +43,7 @@ def test_the_page_needs_nothing_beside_itself(finished_run: Path) -> None:
     report = read_json(finished_run / "report.json", RunReport)
     flips = sum(min(len(row.flips), 6) for row in report.drift.rows)
     assert flips > 0
-    assert links.pictures == 3 + len(report.drift.rows) + flips  # training, recovery, latency; scores; films
+    assert links.pictures == 4 + len(report.drift.rows) + flips  # training, recovery, latency, corrupted films; scores; films
     assert all(re.match(r"data:image/(svg\+xml|png);base64,", link) for link in links.fetched)
     assert "url(" not in page
     assert "@import" not in page

@@ -35,6 +35,11 @@ percent = click.FloatRange(0, 100)
     "--groups", type=click.Path(path_type=Path), metavar="CSV", help="Groups of films to judge apart: a column of names, then groups."
 )
 @click.option("--group-column", "columns", multiple=True, metavar="NAME", help="Take this column of groups alone; can be repeated.")
+@click.option(
+    "--corruptions",
+    is_flag=True,
+    help="Corrupt some of the films too, and tell whether an artifact falls off faster than the dense network.",
+)
 @json_option
 @click.pass_context
 def drift(
@@ -47,6 +52,7 @@ def drift(
     mode: Literal["observed", "proven"],
     groups: Path | None,
     columns: tuple[str, ...],
+    corruptions: bool,
     json_file: str | None,
 ) -> None:
     """Hold every artifact of BUNDLE against the dense reference on the same films. Exit code 1 when one of them fails.
@@ -61,7 +67,7 @@ def drift(
 
     bundle = Bundle(bundle_path)
     spec = ValidateSpec(max_recall_loss_pt=max_recall_loss, mode=mode, max_specificity_loss_pt=max_specificity_loss)
-    report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), Question(spec, against, groups, columns))
+    report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), Question(spec, against, groups, columns, corruptions))
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))
     for sentence in _said(report):
@@ -90,7 +96,12 @@ def _shown(report: DriftReport, limit: float, mode: str) -> str:
     head = ("artifact", "recall", "loss pt", "at most pt", "lost", "gained", "specificity loss pt", "McNemar p", "verdict")
     mark = "SYNTHETIC films: these figures say nothing about patients.\n" if report.synthetic else ""
     title = f"{mark}Against {report.reference} on {report.n} films, {report.positives} of them positive; limit {limit:g} points {mode}"
-    parts = [f"{title}\n{table(head, rows)}", *(_groups(row) for row in report.rows if row.verdict == "fail"), _allowed(report)]
+    parts = [
+        f"{title}\n{table(head, rows)}",
+        *(_groups(row) for row in report.rows if row.verdict == "fail"),
+        _allowed(report),
+        _robust(report),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -127,6 +138,19 @@ def _allowed(report: DriftReport) -> str:
     ]
     head = ("limit pt", "lost, net: observed", "lost: proven", "positives that prove it with none lost", "films like these")
     return table(head, rows)
+
+
+def _robust(report: DriftReport) -> str:
+    """How much more than the reference each artifact falls off."""
+    found = report.robustness
+    if found is None:
+        return ""
+    kinds = list(dict.fromkeys(curve.corruption for curve in found.curves))
+    names = list(dict.fromkeys(curve.artifact for curve in found.curves))
+    area = {(curve.artifact, curve.corruption): curve.auc_area_pt for curve in found.curves}
+    rows = [[name, *(number(area[name, kind], 2) for kind in kinds)] for name in names]
+    title = f"AUC points lost to worse films beyond the reference's loss, mean over severities 0 to 5 ({found.films} films)"
+    return f"{title}\n{table(('artifact', *kinds), rows)}"
 
 
 def _said(report: DriftReport) -> list[str]:

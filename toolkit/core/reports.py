@@ -139,7 +139,7 @@ class Subgroup(Frozen, frozen=True, kw_only=True):
 
 class Check(Frozen, frozen=True, kw_only=True):
     """One limit that an artifact is held against: 'recall', 'specificity', 'subgroups', 'classes' (it tells them apart), 'sealed' (it
-    answers as it did when it was sealed). `value` and `limit` share a unit: points, or a probability; `reason` is a sentence for people."""
+    answers as it did when it was sealed). `value` and `limit` share a unit: points, an AUC, or relative logits; `reason` is for people."""
 
     name: str
     value: float | None

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -55,7 +56,7 @@ class Truth:
     cases: tuple[Case, ...]
     unusable: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.int64]:
         """0 or 1, `[N]`."""
         return labels_of(self.cases)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DriftReport, DriftRow
+from toolkit.core.reports import DriftReport, DriftRow, Robustness
 from toolkit.data.cases import Case, Source, Truth
-from toolkit.data.films import prepared
+from toolkit.data.films import prepare_films, prepared
 from toolkit.data.groups import Groups, by_look, by_name, by_table, only
 from toolkit.data.splits import labelled_films
-from toolkit.errors import DataError, EngineError, InputError
+from toolkit.errors import BundleError, DataError, EngineError, InputError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.look import Look, look_of
 from toolkit.infer.machine import why_not
@@ -28,6 +28,8 @@ from toolkit.infer.runtimes import Session
 from toolkit.validate import sealed
 from toolkit.validate.drift import compare, summarise, with_checks
 from toolkit.validate.evaluate import BATCH
+from toolkit.validate.robustness import PLACES, REFERENCE_CORRUPTIONS, Place, choose, corrupted_logits, read_corruptions
+from toolkit.validate.robustness import compare as compare_corrupted
 from toolkit.validate.scores import Scores, SealedScores, copies, named, read_scores
 
 REFERENCE = "reference"
@@ -44,13 +46,14 @@ class Answers:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: the gate, the bundle whose best artifact is the reference (None: the sealed scores), and a table of groups with the
-    columns that count (none named: all)."""
+    """What is asked: the gate, the bundle whose best artifact is the reference (None: the sealed scores), a table of groups with the
+    columns that count (none named: all), and whether films are corrupted too."""
 
     spec: ValidateSpec
     against: Path | None = None
     table: Path | None = None
     columns: tuple[str, ...] = ()
+    corruptions: bool = False
 
 
 def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftReport:
@@ -79,7 +82,10 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftRep
         scores = Scores.of(artifact.name, found.logits[artifact.name][rows], artifact.operating)
         judged.append(_row(artifact, scores, known, films, question.spec, groups))
     report = summarise(known.reference.name, films, tuple(judged), source.synthetic, question.spec.max_recall_loss_pt)
-    return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes)
+    robust = None
+    if question.corruptions:
+        robust = _robustness(Corrupted(bundle, source, films, opened), question.spec.corruption_films, known.reference, chosen)
+    return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes, robustness=robust)
 
 
 def answers(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessing, sessions: Mapping[str, Session]) -> Answers:
@@ -147,3 +153,40 @@ def _groups(films: Truth, looks: list[Look], question: Question) -> tuple[Groups
 def _row(artifact: Artifact, scores: Scores, known: SealedScores, films: Truth, spec: ValidateSpec, groups: Groups) -> DriftRow:
     row = compare(known.reference, scores, films, spec, groups)
     return with_checks(row, sealed.check(artifact, scores, known.artifacts.get(artifact.name), films))
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """What is judged on corrupted films."""
+
+    bundle: Bundle
+    source: Source
+    films: Truth
+    sessions: Mapping[str, Session]
+
+
+def _robustness(judged: Corrupted, count: int, reference: Scores, other: tuple[Bundle, Artifact] | None) -> Robustness:
+    """On the films that the sealed scores of corrupted films know, or, with another bundle's artifact as reference, on `count` of them.
+
+    Raises BundleError when the bundle carries no such scores, DataError when it knows none of the films by them.
+    """
+    bundle, films = judged.bundle, judged.films
+    sealed = {} if other else _sealed_corruptions(bundle)
+    rows = choose(films, count) if other else [row for row, case in enumerate(films.cases) if case.sha256 in sealed]
+    if not rows:
+        raise DataError(f"{bundle.folder} knows none of the films in their corrupted forms; leave out --corruptions.")
+    chosen = prepare_films(judged.source, tuple(films.cases[row] for row in rows), bundle.manifest.preprocessing, "read films")
+    logits = corrupted_logits(chosen.images, chosen, {name: session.logits for name, session in judged.sessions.items()})
+    points = {name: other[1].operating if other and name == REFERENCE else bundle.artifact(name).operating for name in logits}
+    scores = {name: {place: Scores.of(name, logits[name][place], points[name]) for place in PLACES} for name in logits}
+    known = scores.pop(REFERENCE, None) or {
+        place: Scores(REFERENCE, np.array([sealed[case.sha256][place] for case in chosen.cases]), reference.threshold) for place in PLACES
+    }
+    return compare_corrupted(known, scores, chosen)
+
+
+def _sealed_corruptions(bundle: Bundle) -> dict[str, dict[Place, float]]:
+    file = bundle.verified(REFERENCE_CORRUPTIONS)
+    if file is None:
+        raise BundleError(f"{bundle.folder} carries no scores of corrupted films; judge it --against another bundle, or seal it again.")
+    return read_corruptions(file.read_text(encoding="ascii"), str(file))

@@ -87,7 +87,7 @@ def read_scores(bundle: Bundle, films: Labelled) -> tuple[SealedScores, Truth, l
     file = bundle.verified(REFERENCE_SCORES)
     if reference is None or file is None:
         raise BundleError(f"{bundle.folder} carries no reference scores; judge it --against another bundle, or run compress.")
-    names, known = _parse(file.read_text(encoding="ascii"), str(file))
+    names, known = parse_scores(file.read_text(encoding="ascii"), str(file))
     rows = [row for row, case in enumerate(films.cases) if case.sha256 in known]
     if not rows:
         raise DataError(
@@ -129,12 +129,15 @@ def _written(probability: float) -> str:
     return f"{probability:.9f}"
 
 
-def _parse(text: str, where: str) -> tuple[tuple[str, ...], dict[str, tuple[int, list[float]]]]:
-    """Names of the artifacts, and by digest the label and the scores of reference and artifacts; raises BundleError."""
+def parse_scores(text: str, where: str, keys: tuple[str, ...] = KEYS) -> tuple[tuple[str, ...], dict[str, tuple[int, list[float]]]]:
+    """Names of the columns behind `keys`, and by digest the label and all probabilities from the third column on.
+
+    Raises BundleError when the file begins otherwise, or a row has no label or something else than probabilities.
+    """
     rows = csv.reader(io.StringIO(text))
     head = tuple(next(rows, ()))
-    if head[: len(KEYS)] != KEYS:
-        raise BundleError(f"{where} begins with the columns {', '.join(head[:3])}; expected {', '.join(KEYS)}. Copy the bundle again.")
+    if head[: len(keys)] != keys:
+        raise BundleError(f"{where} begins with the columns {', '.join(head[:3])}; expected {', '.join(keys)}. Copy the bundle again.")
     known = {}
     for row in rows:
         try:
@@ -145,7 +148,7 @@ def _parse(text: str, where: str) -> tuple[tuple[str, ...], dict[str, tuple[int,
         if not good:
             raise BundleError(f"{where} has no label and probabilities for {row[0][:12] if row else 'a film'}; copy the bundle again.")
         known[row[0]] = (int(row[1]), values)
-    return head[len(KEYS) :], known
+    return head[len(keys) :], known
 
 
 def _refuse_swapped(films: Labelled, rows: list[int], labels: list[int], bundle: Bundle) -> None:
