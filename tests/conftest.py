@@ -34,10 +34,11 @@ needs_medmnist = pytest.mark.skipif(not PNEUMONIAMNIST.is_file(), reason="Pneumo
 EDGE = 32
 INT8 = {"x86-vnni": "onnxruntime-int8", "x86": "onnxruntime-int8-x86", "arm64": "onnxruntime-int8-arm64"}[family()]
 """What this processor multiplies exactly."""
+TINY_FILMS = PhantomSpec(train_patients=60, test_patients=30, size_px=64, seed=3)
 TINY = (
     f"export.artifacts=[onnxruntime-fp32, {INT8}, openvino-fp32, openvino-int8]",
     "preprocessing.size_px=32",
-    "data.phantom={train_patients: 60, test_patients: 30, size_px: 64, seed: 3}",
+    f"data.phantom={msgspec.json.encode(TINY_FILMS).decode()}",
     "train.epochs=3",
     "train.precision=fp32",
     "prune.recovery.epochs=2",

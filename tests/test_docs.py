@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 from benchmarks import results
-from tests.conftest import ROOT
-from toolkit.cli.main import VERBS
+from tests.conftest import KERMANY, ROOT, needs_kermany
+from toolkit.cli.main import VERBS, cli
 from toolkit.core.bundle import MANIFEST, Bundle
 from toolkit.core.recipe import read_recipe
 from toolkit.models.registry import MODELS
+from toolkit.pytest_plugin import OPTIONS
 from toolkit.report.render import with_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,6 +66,44 @@ def test_constraints_hold_one_version_of_each_requirement() -> None:
     wanted = set(re.findall(r"^    ([A-Za-z][\w-]*)(?:>=|$)", (ROOT / "setup.cfg").read_text(), re.MULTILINE))
     optional = {"tensorrt-rtx-cu13", "tensorrt", "pydicom"}  # of extras that no test installs
     assert {name.lower() for name in wanted} - optional <= set(pinned)
+
+
+def test_the_page_on_ci_and_the_action_name_the_options_of_the_plugin() -> None:
+    action = (ROOT / "docs" / "github-action.yml").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    named = re.compile(r"--cxr-edge-[a-z]+(?:-[a-z]+)*")
+    assert set(re.findall(r"^\| `(--cxr-edge-[a-z-]+)", page, re.MULTILINE)) == set(OPTIONS)
+    assert set(named.findall(action)) <= set(OPTIONS)
+    assert set(named.findall(page)) <= set(OPTIONS)
+
+
+def test_the_action_is_a_workflow_whose_commands_exist() -> None:
+    workflow = yaml.safe_load((ROOT / "docs" / "github-action.yml").read_text(encoding="utf-8"))
+    steps = workflow["jobs"]["drift"]["steps"]
+    assert all(("run" in step) != ("uses" in step) for step in steps)
+    commands = "\n".join(step["run"] for step in steps if "run" in step)
+    for line in re.findall(r"^cxr-edge (.+)$", commands, re.MULTILINE):
+        command: click.Command | None = cli
+        with click.Context(cli) as context:
+            for word in line.split():
+                if not isinstance(command, click.Group):
+                    break
+                command = command.get_command(context, word)
+        assert command is not None
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", line)) <= flags
+
+
+@needs_kermany
+def test_the_output_on_the_page_on_ci_is_what_the_plugin_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    shown = next(block for block in re.findall(r"^```\n(.+?)^```", page, re.MULTILINE | re.DOTALL) if "lost:" in block)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "onnxruntime-fp16w and recall"]
+    options = ["--cxr-edge-bundle", ROOT / "exported" / "szanet", "--cxr-edge-data", KERMANY, "--cxr-edge-mode", "proven"]
+    done = subprocess.run([*command, *map(str, options)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    for line in shown.splitlines():
+        assert line.strip("_ ") in done.stdout
 
 
 def test_recipes_say_nothing_twice() -> None:

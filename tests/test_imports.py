@@ -13,7 +13,17 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "toolkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
-WIRING = {"pipeline", "stages", "judgement", "seal", "examine", "candidate", "int8", "artifact"}  # the top of the package: knows every room
+WIRING = {
+    "pipeline",
+    "stages",
+    "judgement",
+    "seal",
+    "examine",
+    "candidate",
+    "int8",
+    "artifact",
+    "pytest_plugin",
+}  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
 # What each room may import, besides itself, `core` and `errors`.
 ROOMS: dict[str, set[str]] = {
@@ -56,6 +66,7 @@ HOMES = {
     "sklearn": {"train/folds.py", "validate/curves.py", "data/shortcuts.py"},
     "matplotlib": {"report/plots.py", "report/drift_plots.py"},
     "jinja2": {"report/render.py"},
+    "pytest": {"pytest_plugin.py"},
     "scipy": {"validate/intervals.py", "core/operating.py"},
     "torch": {
         *("models", "train", "prune", "quantize/lower.py", "data/loader.py"),

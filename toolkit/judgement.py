@@ -113,8 +113,7 @@ def _draw_flips(run: Run, dense: Session, sessions: Mapping[str, Session], rows:
 
 def _gravest_first(flip: Flip) -> tuple[bool, bool, float]:
     """Lost pneumonias, then gained ones, then healthy films; within each the greatest change."""
-    lost = flip.label == "positive" and flip.score < flip.reference
-    return not lost, flip.label != "positive", -abs(flip.score - flip.reference)
+    return flip.change != "lost", flip.label != "positive", -abs(flip.score - flip.reference)
 
 
 def _heatmap(session: Session, film: NDArray[np.uint8]) -> NDArray[np.float32] | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from toolkit.core.metrics import roc_auc
-from toolkit.validate.intervals import auc_interval, mcnemar, upper_bound, wilson
+from toolkit.validate.intervals import auc_interval, beyond_limit_p, loss_p, lost_proven, mcnemar, positives_needed, upper_bound, wilson
 
 
 def test_wilson_by_hand() -> None:
@@ -30,6 +30,43 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(6, 1) == pytest.approx(2 * 8 / 128)
     assert mcnemar(3, 3) == 1.0
     assert mcnemar(0, 0) == 1.0
+
+
+def test_a_loss_by_chance_by_hand() -> None:
+    # 5 against 1: six of six heads (1/64), and half of five of six (6/64)
+    assert loss_p(5, 1) == pytest.approx((1 + 6 / 2) / 64)
+    assert loss_p(3, 3) == pytest.approx(0.5)
+    assert loss_p(0, 4) == pytest.approx(1 - 0.5**5)
+    assert loss_p(0, 0) == 1.0
+
+
+def test_a_loss_beyond_a_limit_by_hand() -> None:
+    # at least one of 10 at 1 %: 1 - .99^10; at least two: 10 * .01 * .99^9 less
+    assert beyond_limit_p(1, 10, 0.01) == pytest.approx(1 - 0.99**10)
+    assert beyond_limit_p(2, 10, 0.01) == pytest.approx(1 - 0.99**10 - 0.1 * 0.99**9)
+    assert beyond_limit_p(0, 10, 0.01) == pytest.approx(1.0)
+    assert (beyond_limit_p(1, 10, 0.0), beyond_limit_p(10, 10, 1.0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("limit", "proven"), [(0.005, None), (0.01, 0), (0.02, 3), (0.5, 178), (1.0, 390)])
+def test_lost_ones_of_390_that_still_prove_a_limit(limit: float, proven: int | None) -> None:
+    assert lost_proven(390, limit) == proven
+    if proven is not None and limit < 1:
+        assert upper_bound(proven, 390) <= limit < upper_bound(proven + 1, 390)
+
+
+def test_positives_that_prove_a_limit_by_hand() -> None:
+    # none lost of n: .99^n <= .05 from n = 299 on, .995^n from 598 on
+    assert positives_needed(0.0, 0.01) == 299
+    assert positives_needed(0.0, 0.005) == 598
+    assert positives_needed(0.0, 1.0) == 1
+    assert positives_needed(0.01, 0.01) is None
+    # five of 1 000 bound the share by 1.048 %: 1 % wants a few more
+    assert 100 * upper_bound(5, 1000) == pytest.approx(1.048, abs=5e-4)
+    needed = positives_needed(0.005, 0.01)
+    assert needed is not None
+    assert 1000 < needed < 1300
+    assert upper_bound(round(0.005 * 10 * needed), 10 * needed) < 0.01
 
 
 def test_delong_by_hand() -> None:

@@ -63,6 +63,7 @@ def drift(
     \b
     Example:  cxr-edge drift exported/szanet --data chest_xray --max-recall-loss 1
     """
+    from toolkit.validate.drift import remarks
     from toolkit.validate.gate import Question, judge_bundle
 
     bundle = Bundle(bundle_path)
@@ -70,7 +71,7 @@ def drift(
     report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), Question(spec, against, groups, columns, corruptions))
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))
-    for sentence in _said(report):
+    for sentence in remarks(report):
         click.echo(sentence, err=True)
     write_json(report, json_file)
     if report.verdict == "fail":
@@ -151,16 +152,3 @@ def _robust(report: DriftReport) -> str:
     rows = [[name, *(number(area[name, kind], 2) for kind in kinds)] for name in names]
     title = f"AUC points lost to worse films beyond the reference's loss, mean over severities 0 to 5 ({found.films} films)"
     return f"{title}\n{table(('artifact', *kinds), rows)}"
-
-
-def _said(report: DriftReport) -> list[str]:
-    """What is beside the table."""
-    said = [f"{name} was not checked: {reason}." for name, reason in report.skipped.items()]
-    if report.absent:
-        said.append(f"{report.absent} of the films that the bundle was sealed with are not here; the judgement is of the others.")
-    if report.copies:
-        copy, first = next(iter(report.copies.items()))
-        said.append(
-            f"{len(report.copies)} films are exact copies and count twice, such as {copy} of {first}; the bounds are too narrow for it."
-        )
-    return said + [f"{note}." for note in report.notes]

@@ -69,13 +69,18 @@ class CrossValidation(Frozen, frozen=True, kw_only=True):
     roc_auc: Spread
 
 
+Change = Literal["lost", "gained", "false alarm", "cleared"]  # of a positive film, then of a negative one
+
+
 class Flip(Frozen, frozen=True, kw_only=True):
-    """A film that reference and artifact call differently; both scores are probabilities."""
+    """A film that reference and artifact call differently; both scores are probabilities, each with a threshold of its own, so that
+    only `change` says which way. Null in reports of earlier versions."""
 
     path: str
     label: str
     reference: float
     score: float
+    change: Change | None = None
 
 
 class FlipPicture(Frozen, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import numpy as np
 from toolkit.core.calibration import calibration_error
 from toolkit.core.metrics import Confusion, above_chance, roc_auc
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import Allowance, Check, DriftReport, DriftRow, Flip, Outcome, Rate, Shift, Verdict
+from toolkit.core.reports import Allowance, Change, Check, DriftReport, DriftRow, Flip, Outcome, Rate, Shift, Verdict
 from toolkit.data.cases import Labelled
 from toolkit.data.groups import Groups, by_name
 from toolkit.errors import DataError
@@ -94,6 +94,19 @@ def summarise(reference: str, films: Labelled, rows: tuple[DriftRow, ...], synth
         unusable=dict(films.unusable),
         allowed=tuple(_allowance(limit, positives, len(films.cases)) for limit in sorted({*USUAL_LIMITS_PT, limit_pt} - {0, 100})),
     )
+
+
+def remarks(report: DriftReport) -> list[str]:
+    """Sentences on what the verdicts do not cover."""
+    said = [f"{name} was not checked: {reason}." for name, reason in report.skipped.items()]
+    if report.absent:
+        said.append(f"{report.absent} of the films that the bundle was sealed with are not here; the judgement is of the others.")
+    if report.copies:
+        copy, first = next(iter(report.copies.items()))
+        said.append(
+            f"{len(report.copies)} films are exact copies and count twice, such as {copy} of {first}; the bounds are too narrow for it."
+        )
+    return said + [f"{note}." for note in report.notes]
 
 
 def _outcome(films: Labelled, reference: Scores, artifact: Scores) -> Outcome:
@@ -190,11 +203,13 @@ def _allowance(limit_pt: float, positives: int, films: int) -> Allowance:
 
 def _flip(films: Labelled, reference: Scores, artifact: Scores, row: int) -> Flip:
     case = films.cases[row]
+    changes: tuple[tuple[Change, Change], ...] = (("false alarm", "cleared"), ("gained", "lost"))
     return Flip(
         path=case.name,
         label=("negative", "positive")[case.label],
         reference=round(float(reference.probability[row]), 6),
         score=round(float(artifact.probability[row]), 6),
+        change=changes[case.label][int(reference.called[row])],
     )
 
 

@@ -62,8 +62,9 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftRep
     Raises DataError for films that cannot be judged on, BundleError for a bundle that is not whole, InputError for a question that does
     not fit, GateError when an artifact gives no number.
     """
-    sessions, skipped = _sessions(bundle)
     chosen = _other(question.against, bundle) if question.against else None
+    corrupted = _sealed_corruptions(bundle) if question.corruptions and not chosen else {}
+    sessions, skipped = _sessions(bundle)
     opened = {**sessions, **({REFERENCE: open_session(*chosen)} if chosen else {})}
     found = answers(source, labelled_films(source), bundle.manifest.preprocessing, opened)
     if not len(found.films):
@@ -84,7 +85,7 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftRep
     report = summarise(known.reference.name, films, tuple(judged), source.synthetic, question.spec.max_recall_loss_pt)
     robust = None
     if question.corruptions:
-        robust = _robustness(Corrupted(bundle, source, films, opened), question.spec.corruption_films, known.reference, chosen)
+        robust = _robustness(Corrupted(bundle, source, films, opened, corrupted), question.spec.corruption_films, known.reference, chosen)
     return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes, robustness=robust)
 
 
@@ -157,21 +158,21 @@ def _row(artifact: Artifact, scores: Scores, known: SealedScores, films: Truth, 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """What is judged on corrupted films."""
+    """What is judged on corrupted films, and the reference's scores of them by the film's digest, if they are sealed."""
 
     bundle: Bundle
     source: Source
     films: Truth
     sessions: Mapping[str, Session]
+    sealed: Mapping[str, Mapping[Place, float]]
 
 
 def _robustness(judged: Corrupted, count: int, reference: Scores, other: tuple[Bundle, Artifact] | None) -> Robustness:
     """On the films that the sealed scores of corrupted films know, or, with another bundle's artifact as reference, on `count` of them.
 
-    Raises BundleError when the bundle carries no such scores, DataError when it knows none of the films by them.
+    Raises DataError when the bundle knows none of the films by them.
     """
-    bundle, films = judged.bundle, judged.films
-    sealed = {} if other else _sealed_corruptions(bundle)
+    bundle, films, sealed = judged.bundle, judged.films, judged.sealed
     rows = choose(films, count) if other else [row for row, case in enumerate(films.cases) if case.sha256 in sealed]
     if not rows:
         raise DataError(f"{bundle.folder} knows none of the films in their corrupted forms; leave out --corruptions.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from toolkit.core.metrics import FloatArray, Interval, LabelArray, placements
@@ -64,8 +62,8 @@ def lost_proven(positives: int, limit: float) -> int | None:
 
 
 def positives_needed(share: float, limit: float) -> int | None:
-    """The least number of positives that prove a loss within `limit` when the share `share` of them is lost; None when that share is not
-    below the limit. Both are 0 to 1; lost ones are rounded up to whole films."""
+    """The least number of positives that prove a loss within `limit` when the share `share` of them is lost, both 0 to 1; None when that
+    share is not below the limit. Lost ones are not rounded to whole films: rounding would let the answer jump."""
     if share >= limit:
         return None
     low, high = 0, 1
@@ -78,7 +76,8 @@ def positives_needed(share: float, limit: float) -> int | None:
 
 
 def _proves(share: float, limit: float, positives: int) -> bool:
-    return upper_bound(math.ceil(share * positives - 1e-9), positives) <= limit
+    lost = share * positives
+    return bool(stats.beta.ppf(CONFIDENCE, lost + 1, positives - lost) <= limit)  # Clopper-Pearson
 
 
 def auc_interval(labels: LabelArray, scores: FloatArray) -> Interval | None:
