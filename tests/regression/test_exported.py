@@ -10,11 +10,27 @@ import numpy as np
 import pytest
 
 from tests.conftest import KERMANY, ROOT, call_cli, needs_kermany
+from tests.regression.record import (
+    DRAWN,
+    HERE,
+    LIMITS,
+    PHANTOMS,
+    FilmSet,
+    Record,
+    Set,
+    answers,
+    changed_head,
+    changed_scores,
+    film_set,
+    limit_of,
+    read,
+)
 from toolkit.core.bundle import MANIFEST, Bundle
 from toolkit.core.codec import read_json
 from toolkit.core.files import folder_bytes
 from toolkit.core.reports import RunReport
 from toolkit.data.films import Films, prepare_films
+from toolkit.data.phantom import write_phantoms
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
 from toolkit.infer.machine import why_not
@@ -22,11 +38,29 @@ from toolkit.validate.evaluate import artifact_logits, judge
 from toolkit.validate.scores import read_scores
 
 BUNDLES = sorted(path.parent for path in (ROOT / "exported").glob(f"*/{MANIFEST}"))
-MAX_BYTES = 15_000_000
-# What another processor's arithmetic may change: a film of 234 or two, in int8 three.
-METRIC_TOLERANCE, INT8_METRIC_TOLERANCE = 0.009, 0.013
 
 each_bundle = pytest.mark.parametrize("folder", BUNDLES, ids=lambda path: path.name)
+each_artifact = pytest.mark.parametrize(
+    ("folder", "name"), [pytest.param(folder, name, id=f"{folder.name}-{name}") for folder in BUNDLES for name in Bundle(folder).names]
+)
+
+
+def recorded(folder: Path) -> Record:
+    place = HERE / folder.name
+    assert (place / "record.json").is_file(), f"nothing is recorded of {folder}: python -m tests.regression.make {folder} --films DIR"
+    return read(place)
+
+
+def skip_unless_it_runs(bundle: Bundle, name: str) -> None:
+    if reason := why_not(bundle.artifact(name).target):
+        pytest.skip(f"{name}: {reason}")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "films"
+    write_phantoms(PHANTOMS, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +73,7 @@ def test_films() -> Films:
 def test_it_is_whole_small_and_recommends_something(folder: Path) -> None:
     bundle = Bundle(folder)
     bundle.verify()
-    assert folder_bytes(folder) <= MAX_BYTES
+    assert folder_bytes(folder) <= LIMITS.max_bytes
     assert all(bundle.artifact(name).passed for name in bundle.manifest.recommended)
     assert bundle.manifest.recommended
     assert bundle.manifest.attribution
@@ -51,16 +85,45 @@ def test_every_file_in_it_is_sealed(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} - named <= {"report.html", "report.json"}
 
 
-@needs_kermany
 @each_bundle
-def test_official_test_films_give_the_sealed_metrics(folder: Path, test_films: Films) -> None:
+def test_digest_artifacts_thresholds_and_temperatures_are_the_recorded_ones(folder: Path) -> None:
+    assert changed_head(recorded(folder).head, Bundle(folder)) == []
+
+
+def scores_that_changed(folder: Path, name: str, kind: Set, films: FilmSet) -> list[str]:
+    bundle, record = Bundle(folder), recorded(folder)
+    artifact, before = bundle.artifact(name), record.scores[kind][name]
+    limit = limit_of(record.head.artifacts[name], artifact.target.precision, kind)
+    return changed_scores(before, answers(bundle, name, films), artifact.operating.logit_threshold(), limit, films.names)
+
+
+@each_artifact
+def test_phantoms_get_the_recorded_scores(folder: Path, name: str, drawn: Path) -> None:
+    skip_unless_it_runs(Bundle(folder), name)
+    films = film_set("phantom", drawn, Bundle(folder))
+    assert len(films.names) == DRAWN
+    assert scores_that_changed(folder, name, "phantom", films) == []
+
+
+@needs_kermany
+@each_artifact
+def test_official_test_films_get_the_recorded_scores(folder: Path, name: str) -> None:
+    skip_unless_it_runs(Bundle(folder), name)
+    assert scores_that_changed(folder, name, "real", film_set("real", KERMANY, Bundle(folder))) == []
+
+
+@needs_kermany
+@each_artifact
+def test_official_test_films_give_the_sealed_metrics(folder: Path, name: str, test_films: Films) -> None:
     bundle = Bundle(folder)
-    for artifact in [one for one in bundle.manifest.artifacts if why_not(one.target) is None]:
-        found = judge(artifact.name, test_films, artifact_logits(bundle, artifact, test_films.images), artifact.operating, synthetic=False)
-        assert artifact.metrics is not None
-        limit = INT8_METRIC_TOLERANCE if artifact.target.is_int8 else METRIC_TOLERANCE
-        for name in ("accuracy", "recall", "specificity", "roc_auc"):
-            assert getattr(found, name) == pytest.approx(getattr(artifact.metrics, name), abs=limit), f"{artifact.name} {name}"
+    skip_unless_it_runs(bundle, name)
+    artifact = bundle.artifact(name)
+    found = judge(name, test_films, artifact_logits(bundle, artifact, test_films.images), artifact.operating, synthetic=False)
+    assert artifact.metrics is not None
+    assert found.n == artifact.metrics.n
+    limit = LIMITS.metric[LIMITS.arithmetic[artifact.target.precision]]
+    for metric in ("accuracy", "recall", "specificity", "roc_auc"):
+        assert getattr(found, metric) == pytest.approx(getattr(artifact.metrics, metric), abs=limit), metric
 
 
 @needs_kermany
@@ -89,7 +152,7 @@ def test_predict_classifies_all_624(folder: Path, capsys: pytest.CaptureFixture[
     assert chosen.name == next(name for name in bundle.manifest.recommended if why_not(bundle.artifact(name).target) is None)
     right = sum(row["decision"] == Path(row["path"]).parent.name for row in rows)
     assert chosen.metrics is not None
-    assert right / 624 == pytest.approx(chosen.metrics.accuracy, abs=METRIC_TOLERANCE)
+    assert right / 624 == pytest.approx(chosen.metrics.accuracy, abs=LIMITS.metric[LIMITS.arithmetic[chosen.target.precision]])
 
 
 @each_bundle
