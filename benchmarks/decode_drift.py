@@ -19,11 +19,12 @@ from toolkit.cli.options import table
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import Frozen, encode_json
 from toolkit.core.files import write_atomically
+from toolkit.core.reports import DecodeDrift, FormDrift
 from toolkit.errors import CxrEdgeError, DataError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw
 from toolkit.infer.predictor import Predictor
-from toolkit.validate.decode_drift import TWINS, DecodeDrift, FormDrift, compare, measure
+from toolkit.validate.decode_drift import TWINS, compare, measure
 
 OUT = Path(__file__).parent.parent / "docs" / "results" / "decode_drift.json"
 HEAD = ("form", "identical", "mean logit", "largest", "limits", "mean probability", "largest", "calls changed", "verdict")

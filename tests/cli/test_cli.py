@@ -20,6 +20,7 @@ from toolkit.cli.main import VERBS
 from toolkit.core.bundle import Bundle
 from toolkit.data.cases import Source
 from toolkit.data.sources import read_source
+from toolkit.validate import decode_drift
 
 DEMO = ROOT / "recipes" / "demo.yaml"
 Captured = pytest.CaptureFixture[str]
@@ -145,6 +146,21 @@ def test_drift_says_why_an_artifact_fails_and_in_which_group(finished_run: Path,
     shown = re.sub(r" +", " ", capsys.readouterr().out)
     assert "pneumonias, up to" in shown
     assert "worst groups positives lost gained loss pt" in shown
+
+
+def test_drift_writes_films_in_other_forms(finished_run: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {file.written for file in decode_drift.FORMS.values()}
+    command = ("drift", finished_run / "bundle", "--data", phantoms_of(finished_run), "--max-recall-loss", "100", "--decode")
+    loose = {name: form._replace(limit=decode_drift.Limit(9, 9)) for name, form in decode_drift.FORMS.items() if name.startswith("jpeg")}
+    monkeypatch.setattr(decode_drift, "FORMS", {**decode_drift.FORMS, **loose})
+    assert call_cli(*command, "--json", tmp_path / "d.json") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"\d+ films in other forms, by \S+: differences from the film as it came\n", said)
+    assert re.search(r"^dicom16 +32 +0\.000 +0\.000 +0, 0 +0 +pass$", said, re.MULTILINE)
+    assert {row["form"].removesuffix("-reduced") for row in json.loads((tmp_path / "d.json").read_text())["decode"]["rows"]} == files
+    monkeypatch.setitem(decode_drift.FORMS, "jpeg-75", decode_drift.FORMS["jpeg-75"]._replace(limit=decode_drift.Limit(1e-9, 1e-9)))
+    assert call_cli(*command) == 1
+    assert re.search(r"^jpeg-75 .* fail$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_drift_fails_with_code_1(copy_of_run: Path, tmp_path: Path, capsys: Captured) -> None:

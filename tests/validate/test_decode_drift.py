@@ -15,13 +15,14 @@ from tests.conftest import EDGE, KERMANY, ROOT, SHARED, needs_kermany
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import decode_json, encode_json
 from toolkit.core.operating import OperatingPoint
+from toolkit.core.reports import DecodeDrift
 from toolkit.errors import DataError, MissingDependencyError
 from toolkit.imaging import encode
 from toolkit.imaging.decode import Pixels, decode_grey
 from toolkit.imaging.prepare import prepare_file, prepare_raw
 from toolkit.infer.predictor import Predictor
 from toolkit.validate import decode_drift
-from toolkit.validate.decode_drift import EXACT, FORMS, TWINS, DecodeDrift, Limit, compare, measure
+from toolkit.validate.decode_drift import EXACT, FORMS, TWINS, Limit, compare, measure
 
 FULLSIZE = SHARED / "data" / "chest_xray_fullsize"
 needs_fullsize = pytest.mark.skipif(not FULLSIZE.is_dir(), reason="the full-size Kermany films are not here")

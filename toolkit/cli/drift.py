@@ -40,6 +40,11 @@ percent = click.FloatRange(0, 100)
     is_flag=True,
     help="Corrupt some of the films too, and tell whether an artifact falls off faster than the dense network.",
 )
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Write some of the films as PNG, JPEG, 16 bits and DICOM too, and tell whether they get the same scores.",
+)
 @json_option
 @click.pass_context
 def drift(
@@ -53,6 +58,7 @@ def drift(
     groups: Path | None,
     columns: tuple[str, ...],
     corruptions: bool,
+    decode: bool,
     json_file: str | None,
 ) -> None:
     """Hold every artifact of BUNDLE against the dense reference on the same films. Exit code 1 when one of them fails.
@@ -68,7 +74,8 @@ def drift(
 
     bundle = Bundle(bundle_path)
     spec = ValidateSpec(max_recall_loss_pt=max_recall_loss, mode=mode, max_specificity_loss_pt=max_specificity_loss)
-    report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), Question(spec, against, groups, columns, corruptions))
+    question = Question(spec, against, groups, columns, corruptions, decode)
+    report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), question)
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))
     for sentence in remarks(report):
@@ -102,6 +109,7 @@ def _shown(report: DriftReport, limit: float, mode: str) -> str:
         *(_groups(row) for row in report.rows if row.verdict == "fail"),
         _allowed(report),
         _robust(report),
+        _decoded(report),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -152,3 +160,24 @@ def _robust(report: DriftReport) -> str:
     rows = [[name, *(number(area[name, kind], 2) for kind in kinds)] for name in names]
     title = f"AUC points lost to worse films beyond the reference's loss, mean over severities 0 to 5 ({found.films} films)"
     return f"{title}\n{table(('artifact', *kinds), rows)}"
+
+
+def _decoded(report: DriftReport) -> str:
+    """What writing films in other forms does to their scores."""
+    found = report.decode
+    if found is None:
+        return ""
+    rows = [
+        [
+            row.form,
+            "-" if row.identical is None else str(row.identical),
+            number(row.mean_logit),
+            number(row.largest_logit),
+            f"{row.limit_mean_logit:g}, {row.limit_largest_logit:g}",
+            str(len(row.changed)),
+            row.verdict,
+        ]
+        for row in found.rows
+    ]
+    head = ("form", "identical", "mean logit", "largest", "limits", "decisions changed", "verdict")
+    return f"{found.films} films in other forms, by {found.artifact}: differences from the film as it came\n{table(head, rows)}"

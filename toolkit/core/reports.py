@@ -226,11 +226,42 @@ class Robustness(Frozen, frozen=True, kw_only=True):
     curves: tuple[CorruptionCurve, ...]
 
 
-class DriftReport(Frozen, frozen=True, kw_only=True):
-    """All artifacts; the verdict is 'pass' when each one's is. `allowed`: what usual limits and the given one mean at this `n`.
+class FormDrift(Frozen, frozen=True, kw_only=True):
+    """One form against the films as they came: absolute differences of logits and of probabilities (0 to 1).
 
-    `skipped`: artifacts that do not run here. `copies`: films whose content was counted before, and of which. `absent`: films that the
-    bundle was sealed with and that were not given. `notes`: sentences about a table of groups.
+    `identical`: films whose decoded pixels are the same at full size; null where that was not looked at. `changed`: names of the films
+    that are called differently, which no limit is set for: the nearest film to the threshold decides it. `reason` says what failed.
+    """
+
+    form: str
+    films: int
+    identical: int | None
+    mean_logit: float
+    largest_logit: float
+    mean_probability: float
+    largest_probability: float
+    changed: tuple[str, ...]
+    limit_mean_logit: float
+    limit_largest_logit: float
+    verdict: Verdict
+    reason: str = ""
+
+
+class DecodeDrift(Frozen, frozen=True, kw_only=True):
+    """All forms by one artifact; the verdict is 'pass' when each one's is."""
+
+    artifact: str
+    films: int
+    rows: tuple[FormDrift, ...]
+    verdict: Verdict
+
+
+class DriftReport(Frozen, frozen=True, kw_only=True):
+    """All artifacts; the verdict is 'pass' when each one's is, and that of `decode` where that was asked for.
+
+    `allowed`: what usual limits and the given one mean at this `n`. `skipped`: artifacts that do not run here. `copies`: films whose
+    content was counted before, and of which. `absent`: films that the bundle was sealed with and that were not given. `notes`: sentences
+    about a table of groups.
     """
 
     reference: str
@@ -246,6 +277,7 @@ class DriftReport(Frozen, frozen=True, kw_only=True):
     absent: int = 0
     notes: tuple[str, ...] = ()
     robustness: Robustness | None = None
+    decode: DecodeDrift | None = None
 
 
 class Host(Frozen, frozen=True, kw_only=True):

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.core.codec import Frozen
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.reports import Verdict
+from toolkit.core.reports import DecodeDrift, FormDrift, Verdict
 from toolkit.errors import DataError, ImageError
 from toolkit.imaging.decode import Pixels, decode_grey
 from toolkit.imaging.encode import ENCODERS
@@ -56,36 +55,6 @@ FORMS: Mapping[str, Form] = {
     "jpeg-95-reduced": Form("jpeg-95", Limit(0.05, 0.15), reduced=True),
 }
 TWINS = Limit(0.25, 0.6)  # the same film squashed to the network's size by someone else, once, and compressed again
-
-
-class FormDrift(Frozen, frozen=True, kw_only=True):
-    """One form against the films as they came: absolute differences of logits and of probabilities (0 to 1).
-
-    `identical`: films whose decoded pixels are the same at full size; null where that was not looked at. `changed`: names of the films
-    that are called differently, which no limit is set for: the nearest film to the threshold decides it. `reason` says what failed.
-    """
-
-    form: str
-    films: int
-    identical: int | None
-    mean_logit: float
-    largest_logit: float
-    mean_probability: float
-    largest_probability: float
-    changed: tuple[str, ...]
-    limit_mean_logit: float
-    limit_largest_logit: float
-    verdict: Verdict
-    reason: str = ""
-
-
-class DecodeDrift(Frozen, frozen=True, kw_only=True):
-    """All forms by one artifact; the verdict is 'pass' when each one's is."""
-
-    artifact: str
-    films: int
-    rows: tuple[FormDrift, ...]
-    verdict: Verdict
 
 
 def measure(predictor: Predictor, films: Mapping[str, bytes | Pixels], forms: Sequence[str] = tuple(FORMS)) -> DecodeDrift:

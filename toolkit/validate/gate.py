@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DriftReport, DriftRow, Robustness
+from toolkit.core.reports import DecodeDrift, DriftReport, DriftRow, Robustness
 from toolkit.data.cases import Case, Source, Truth
 from toolkit.data.films import prepare_films, prepared
 from toolkit.data.groups import Groups, by_look, by_name, by_table, only
@@ -23,9 +23,9 @@ from toolkit.errors import BundleError, DataError, EngineError, InputError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.look import Look, look_of
 from toolkit.infer.machine import why_not
-from toolkit.infer.predictor import choose_artifact, open_session
+from toolkit.infer.predictor import Predictor, choose_artifact, open_session
 from toolkit.infer.runtimes import Session
-from toolkit.validate import sealed
+from toolkit.validate import decode_drift, sealed
 from toolkit.validate.drift import compare, summarise, with_checks
 from toolkit.validate.evaluate import BATCH
 from toolkit.validate.robustness import PLACES, REFERENCE_CORRUPTIONS, Place, choose, corrupted_logits, read_corruptions
@@ -47,13 +47,14 @@ class Answers:
 @dataclass(frozen=True)
 class Question:
     """What is asked: the gate, the bundle whose best artifact is the reference (None: the sealed scores), a table of groups with the
-    columns that count (none named: all), and whether films are corrupted too."""
+    columns that count (none named: all), and whether films are corrupted, or written in other forms, too."""
 
     spec: ValidateSpec
     against: Path | None = None
     table: Path | None = None
     columns: tuple[str, ...] = ()
     corruptions: bool = False
+    decode: bool = False
 
 
 def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftReport:
@@ -86,7 +87,11 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftRep
     robust = None
     if question.corruptions:
         robust = _robustness(Corrupted(bundle, source, films, opened, corrupted), question.spec.corruption_films, known.reference, chosen)
-    return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes, robustness=robust)
+    other_forms = _decode(bundle, source, films, question.spec.corruption_films) if question.decode else None
+    if other_forms and other_forms.verdict == "fail":
+        report = msgspec.structs.replace(report, verdict="fail")
+    extras = {"robustness": robust, "decode": other_forms}
+    return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes, **extras)
 
 
 def answers(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessing, sessions: Mapping[str, Session]) -> Answers:
@@ -184,6 +189,12 @@ def _robustness(judged: Corrupted, count: int, reference: Scores, other: tuple[B
         place: Scores(REFERENCE, np.array([sealed[case.sha256][place] for case in chosen.cases]), reference.threshold) for place in PLACES
     }
     return compare_corrupted(known, scores, chosen)
+
+
+def _decode(bundle: Bundle, source: Source, films: Truth, count: int) -> DecodeDrift:
+    """`count` of the films in other forms, by the artifact that `predict` takes here."""
+    names = [films.cases[row].name for row in choose(films, count)]
+    return decode_drift.measure(Predictor(bundle), {name: source.raw(name) for name in names})
 
 
 def _sealed_corruptions(bundle: Bundle) -> dict[str, dict[Place, float]]:
