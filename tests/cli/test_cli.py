@@ -163,6 +163,12 @@ def test_drift_writes_films_in_other_forms(finished_run: Path, tmp_path: Path, c
     assert re.search(r"^jpeg-75 .* fail$", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("points", ["nan", "-1", "101", "few"])
+def test_a_limit_that_is_no_number_of_points_is_refused(points: str, capsys: Captured) -> None:
+    assert call_cli("drift", ROOT / "exported" / "szanet", "--data", ROOT, "--max-recall-loss", points) == 2
+    assert "Invalid value for '--max-recall-loss'" in capsys.readouterr().err
+
+
 def test_drift_fails_with_code_1(copy_of_run: Path, tmp_path: Path, capsys: Captured) -> None:
     manifest = copy_of_run / "bundle" / "bundle.json"
     content = json.loads(manifest.read_text())

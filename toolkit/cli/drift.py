@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -15,7 +15,20 @@ from toolkit.data.sources import read_source
 
 GATE_FAILED = 1
 GROUPS_SHOWN = 3
-percent = click.FloatRange(0, 100)
+
+
+class Points(click.FloatRange):
+    """A number of percentage points; NaN, which no range of click's refuses, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """From the command line's text."""
+        points = float(super().convert(value, param, ctx))
+        if points != points:
+            self.fail(f"{value!r} is not a number of points.", param, ctx)
+        return points
+
+
+percent = Points(0, 100)
 
 
 @click.command()
