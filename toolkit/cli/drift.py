@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ class Points(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """From the command line's text."""
         points = float(super().convert(value, param, ctx))
-        if points != points:
+        if math.isnan(points):
             self.fail(f"{value!r} is not a number of points.", param, ctx)
         return points
 
