@@ -14,7 +14,8 @@ from toolkit.artifact import WRITERS
 from toolkit.benchmark.host import describe_host
 from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.codec import read_json
-from toolkit.core.reports import DriftReport, DriftRow, LatencyReport, LatencyRow, QuantizeReport, RunReport
+from toolkit.core.latency import LatencyReport, LatencyRow
+from toolkit.core.reports import DriftReport, DriftRow, QuantizeReport, RunReport
 from toolkit.core.target import Backend, Family
 from toolkit.errors import MissingDependencyError, ModelError
 from toolkit.export import to_tensorrt

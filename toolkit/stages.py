@@ -18,17 +18,9 @@ from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
 from toolkit.core.bundle import SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import write_atomically
+from toolkit.core.latency import LatencyReport
 from toolkit.core.recipe import Recipe
-from toolkit.core.reports import (
-    CrossValidation,
-    DriftReport,
-    Evaluation,
-    LatencyReport,
-    PruneReport,
-    QuantizeAttempt,
-    QuantizeReport,
-    Sensitivity,
-)
+from toolkit.core.reports import CrossValidation, DriftReport, Evaluation, PruneReport, QuantizeAttempt, QuantizeReport, Sensitivity
 from toolkit.core.target import PROCESSORS, Family, Target
 from toolkit.data.films import Films
 from toolkit.errors import ModelError, ParityError

@@ -16,8 +16,8 @@ from toolkit.benchmark.runner import Job
 from toolkit.benchmark.timer import percentile, time_calls
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
+from toolkit.core.latency import LatencyRow
 from toolkit.core.recipe import BenchmarkSpec
-from toolkit.core.reports import LatencyRow
 from toolkit.infer import machine
 
 SPEC = BenchmarkSpec(runs=20, warmup=2, threads=(1,))

@@ -8,7 +8,7 @@ import platform
 import re
 from pathlib import Path
 
-from toolkit.core.reports import Host
+from toolkit.core.latency import Host
 from toolkit.infer.machine import cpuinfo, features
 
 LIBRARIES = ("cxr-edge", "numpy", "pillow", "onnxruntime", "openvino", "tensorrt-rtx-cu13", "tensorrt", "torch")

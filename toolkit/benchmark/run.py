@@ -13,9 +13,9 @@ from toolkit.benchmark.host import describe_host
 from toolkit.benchmark.runner import Job
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.codec import decode_json, encode_json
+from toolkit.core.latency import LatencyReport, LatencyRow, Skipped
 from toolkit.core.progress import track
 from toolkit.core.recipe import BenchmarkSpec
-from toolkit.core.reports import LatencyReport, LatencyRow, Skipped
 from toolkit.infer.machine import why_not
 
 Scenario = Literal["single_stream", "offline"]

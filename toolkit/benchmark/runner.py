@@ -17,8 +17,8 @@ from PIL import Image
 from toolkit.benchmark.timer import percentile, time_calls
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import Frozen, decode_json, encode_json
+from toolkit.core.latency import LatencyRow
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.reports import LatencyRow
 from toolkit.errors import CxrEdgeError
 from toolkit.imaging.prepare import prepare_raw
 from toolkit.infer.predictor import open_session

@@ -10,8 +10,8 @@ import click
 from toolkit.benchmark.run import benchmark as measure
 from toolkit.cli.options import SOME_UNUSABLE, bundle_argument, json_option, number, table, write_json
 from toolkit.core.bundle import Bundle
+from toolkit.core.latency import LatencyReport
 from toolkit.core.recipe import BenchmarkSpec
-from toolkit.core.reports import LatencyReport
 
 
 @click.command()

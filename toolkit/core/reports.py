@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from toolkit.core.codec import Frozen
+from toolkit.core.latency import LatencyReport
 from toolkit.core.metrics import Confusion, Interval, above_chance
 
 Verdict = Literal["pass", "fail"]
@@ -280,57 +281,20 @@ class DriftReport(Frozen, frozen=True, kw_only=True):
     decode: DecodeDrift | None = None
 
 
-class Host(Frozen, frozen=True, kw_only=True):
-    """The machine that was measured."""
-
-    machine: str
-    processor: str
-    cores: int
-    features: tuple[str, ...]
-    memory_mb: int | None
-    system: str
-    python: str
-    libraries: Mapping[str, str]
-    load_1min: float | None
-
-
-class LatencyRow(Frozen, frozen=True, kw_only=True):
-    """One artifact in one scenario. `p*_ms` is model time, array in, logit out; percentiles need enough runs or are null.
-
-    `end_to_end_p50_ms` goes from the file's bytes to the logit. `load_ms` is from files to ready.
+class DeviceReport(Frozen, frozen=True, kw_only=True):
+    """What one device gave back. `taken`: when it was measured, ISO 8601 in UTC, by its own clock. `scores`: by artifact, the
+    probability of each film by the film's sha256; `drift` is judged from them, where the reference scores are. `problems`: sentences.
     """
 
-    artifact: str
-    backend: str
-    precision: str
-    scenario: Literal["single_stream", "offline"]
-    threads: int
-    batch: int
-    runs: int
-    warmup: int
-    p50_ms: float
-    p90_ms: float | None
-    p99_ms: float | None
-    images_per_s: float
-    load_ms: float
-    peak_rss_mb: float | None
-    model_bytes: int
-    end_to_end_p50_ms: float | None
-
-
-class Skipped(Frozen, frozen=True, kw_only=True):
-    """An artifact that could not be measured here, and why."""
-
-    artifact: str
-    reason: str
-
-
-class LatencyReport(Frozen, frozen=True, kw_only=True):
-    """Latency of a bundle on one machine."""
-
-    host: Host
-    rows: tuple[LatencyRow, ...]
-    skipped: tuple[Skipped, ...] = ()
+    device: str
+    taken: str
+    bundle: str
+    bundle_sha256: str
+    latency: LatencyReport
+    scores: Mapping[str, Mapping[str, float]] = {}
+    unusable: Mapping[str, str] = {}
+    drift: DriftReport | None = None
+    problems: tuple[str, ...] = ()
 
 
 class PruneStep(Frozen, frozen=True, kw_only=True):

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from toolkit.core.labels import Labels
+from toolkit.core.latency import LatencyReport
 from toolkit.core.metrics import Confusion, Curves, FloatArray, LabelArray
-from toolkit.core.reports import Candidate, LatencyReport, Sensitivity
+from toolkit.core.reports import Candidate, Sensitivity
 from toolkit.errors import MissingDependencyError
 
 if TYPE_CHECKING:
