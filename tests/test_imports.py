@@ -22,6 +22,7 @@ WIRING = {
     "candidate",
     "int8",
     "artifact",
+    "eager",
     "pytest_plugin",
 }  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
@@ -70,7 +71,7 @@ HOMES = {
     "scipy": {"validate/intervals.py", "core/operating.py"},
     "torch": {
         *("models", "train", "prune", "quantize/lower.py", "data/loader.py"),
-        *("examine.py", "candidate.py", "int8.py", "artifact.py", "judgement.py"),
+        *("examine.py", "candidate.py", "int8.py", "artifact.py", "judgement.py", "eager.py"),
     },
 }
 TORCH_FREE = sorted(

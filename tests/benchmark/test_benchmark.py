@@ -18,9 +18,13 @@ from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
 from toolkit.core.latency import LatencyRow
 from toolkit.core.recipe import BenchmarkSpec
+from toolkit.eager import EagerSession
+from toolkit.errors import InputError
 from toolkit.infer import machine
+from toolkit.infer.predictor import open_session
+from toolkit.train.checkpoint import load_checkpoint
 
-SPEC = BenchmarkSpec(runs=20, warmup=2, threads=(1,))
+SPEC = BenchmarkSpec(runs=20, warmup=2, threads=(1,), batches=(2,))
 
 
 @pytest.mark.parametrize(
@@ -47,8 +51,14 @@ def test_rows_have_the_promised_keys_and_make_sense(bundle: Path) -> None:
         }
         assert row["images_per_s"] == pytest.approx(row["batch"] * 1000 / row["p50_ms"])
         assert row["model_bytes"] == (bundle / "fp32.onnx").stat().st_size
-    assert (single["scenario"], single["batch"], offline["scenario"], offline["batch"]) == ("single_stream", 1, "offline", 16)
+        assert (row["p50_ci95_ms"] is None) == (row["runs"] < 6)
+        assert sum(row["histogram_counts"]) == row["runs"]
+        assert len(row["trace_ms"]) == min(row["runs"], 20)
+        assert (row["stopped"], row["energy_mj"], row["energy_reason"]) == ("runs", None, "not asked for")
+        assert row["first_ms"] > 0
+    assert (single["scenario"], single["batch"], offline["scenario"], offline["batch"]) == ("single_stream", 1, "offline", 2)
     assert single["end_to_end_p50_ms"] > single["p50_ms"]
+    assert single["decode_p50_ms"] > 0
     assert (single["p90_ms"], single["p99_ms"], offline["end_to_end_p50_ms"]) == (None, None, None)
 
 
@@ -91,3 +101,46 @@ def test_of_several_rounds_the_fastest_counts_and_all_have_their_turn(bundle: Pa
     found = benchmark(Bundle(bundle), msgspec.structs.replace(SPEC, rounds=3))
     assert seen == ["single_stream", "offline"] * 3
     assert [(row.scenario, row.p50_ms) for row in found.rows] == [("single_stream", 3.0), ("offline", 40.0)]
+
+
+def test_rows_go_on_until_the_limit_and_say_so(bundle: Path) -> None:
+    spec = msgspec.structs.replace(SPEC, precision_pct=1e-9, most_s=0.2)
+    for row in benchmark(Bundle(bundle), spec).rows:
+        assert row.stopped == "limit"
+        assert row.runs > 20 // row.batch
+
+
+def test_the_machine_is_told_before_and_after_and_the_command_is_started_cold(bundle: Path) -> None:
+    report = benchmark(Bundle(bundle), msgspec.structs.replace(SPEC, cold_starts=1))
+    assert report.before is not None
+    assert report.after is not None
+    assert report.cold_start is not None
+    assert (report.cold_start.artifact, report.cold_start.runs) == ("onnxruntime-fp32", 1)
+
+
+def test_an_emulator_says_that_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.describe_host().emulator is None
+    monkeypatch.setenv(host.EMULATOR, "qemu-aarch64")
+    assert host.describe_host().emulator == "qemu-aarch64"
+
+
+def test_torch_is_the_base_line_and_gives_the_networks_answers(finished_run: Path) -> None:
+    bundle = Bundle(finished_run / "bundle")
+    rows, failed = run.eager(finished_run / "prune", bundle, SPEC)
+    assert failed == ()
+    assert [(row.artifact, row.backend, row.scenario, row.batch) for row in rows] == [
+        ("torch-eager", "torch", "single_stream", 1),
+        ("torch-eager", "torch", "offline", 2),
+    ]
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=np.uint8)
+    checkpoint, network = load_checkpoint(finished_run / "prune")
+    said = EagerSession(network, checkpoint.preprocessing).logits(images)
+    artifact = open_session(bundle, bundle.artifact("onnxruntime-fp32")).logits(images)
+    assert said == pytest.approx(artifact, abs=2e-3)
+
+
+def test_a_checkpoint_that_is_none_or_another_models_is_refused(bundle: Path, finished_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"No checkpoint in .*: there is no checkpoint.json in it; give RUN/train or RUN/prune"):
+        run.eager(tmp_path, Bundle(bundle), SPEC)
+    with pytest.raises(InputError, match="is a szanet and .* a none; give the checkpoint that it was made from"):
+        run.eager(finished_run / "prune", Bundle(bundle), SPEC)

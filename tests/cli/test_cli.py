@@ -199,9 +199,24 @@ def test_bundle_verify_and_show(finished_run: Path, copy_of_run: Path, capsys: C
 
 
 def test_benchmark_prints_each_row(bundle: Path, tmp_path: Path, capsys: Captured) -> None:
-    assert call_cli("benchmark", bundle, "--threads", "1", "--runs", "10", "--json", tmp_path / "l.json") == 0
-    assert "single_stream" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "l.json").read_text())["rows"]) == 2
+    quick = ("--threads", "1", "--runs", "10", "--precision", "0.000001", "--most", "0.1", "--cold-starts", "1", "--energy")
+    assert call_cli("benchmark", bundle, *quick, "--json", tmp_path / "l.json") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^onnxruntime-fp32 +single_stream +1 +1 +\d+ .*>$", said, re.MULTILINE)
+    assert "> stopped by the limit of time before the median was known as well as asked" in said
+    assert re.search(r"^artifact +threads +load ms +first ms +decode and resize ms +file-to-logit ms", said, re.MULTILINE)
+    assert re.search(r"^Whole command on one film \(onnxruntime-fp32\): \d+\.\d\d s, at most ", said, re.MULTILINE)
+    rows = json.loads((tmp_path / "l.json").read_text())["rows"]
+    assert [row["stopped"] for row in rows] == ["limit", "limit"]
+    assert all((row["energy_mj"] is None) == ("reports no energy" in row["energy_reason"]) for row in rows)
+
+
+def test_benchmark_has_torch_as_its_base_line(finished_run: Path, capsys: Captured) -> None:
+    quick = ("--artifact", "onnxruntime-fp32", "--threads", "1", "--batch", "2", "--runs", "10", "--precision", "100", "--cold-starts", "0")
+    assert call_cli("benchmark", finished_run / "bundle", *quick, "--checkpoint", finished_run / "prune") == 0
+    assert re.search(r"^torch-eager +offline +1 +2 ", capsys.readouterr().out, re.MULTILINE)
+    assert call_cli("benchmark", finished_run / "bundle", *quick, "--checkpoint", finished_run) == 2
+    assert "there is no checkpoint.json in it" in capsys.readouterr().err
 
 
 def test_data_phantom_and_check(tmp_path: Path, capsys: Captured) -> None:

@@ -13,6 +13,8 @@ from toolkit.infer.machine import cpuinfo, features
 
 LIBRARIES = ("cxr-edge", "numpy", "pillow", "onnxruntime", "openvino", "tensorrt-rtx-cu13", "tensorrt", "torch")
 
+EMULATOR = "CXR_EDGE_EMULATOR"  # set by whoever starts us in one, such as device_tests/arm64.py
+
 
 def describe_host() -> Host:
     """What `benchmark` and `doctor` say of this machine; what cannot be read is None or empty, never guessed."""
@@ -27,6 +29,7 @@ def describe_host() -> Host:
         python=platform.python_version(),
         libraries=installed(LIBRARIES),
         load_1min=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        emulator=os.environ.get(EMULATOR) or None,
     )
 
 

@@ -8,36 +8,69 @@ from __future__ import annotations
 import io
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from toolkit.benchmark.timer import percentile, time_calls
+from toolkit.benchmark.energy import Meter, find_meter, rest_watts
+from toolkit.benchmark.load import disturbance, now
+from toolkit.benchmark.timer import Rule, Times, histogram, median_interval, percentile, time_calls, time_until, trace
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import Frozen, decode_json, encode_json
-from toolkit.core.latency import LatencyRow
+from toolkit.core.latency import LatencyRow, Scenario, Stopped
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.errors import CxrEdgeError
+from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw
 from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import Session
 
 FILM_EDGE_PX = 1024
+END_TO_END_RUNS, END_TO_END_WARMUP = 50, 3
 
 
 class Job(Frozen, frozen=True, kw_only=True):
-    """What to measure. `film` is a picture file for the end-to-end time; None takes a synthetic 1024 px grey JPEG."""
+    """What to measure. `film` is a picture file for decoding and the end-to-end time; None takes a synthetic 1024 px grey JPEG.
+
+    `runs`, `precision_pct` and `most_s` as in `timer.Rule`. `checkpoint`: a folder of weights for PyTorch instead of an artifact.
+    """
 
     bundle: str
     artifact: str
-    scenario: Literal["single_stream", "offline"]
+    scenario: Scenario
     threads: int
     batch: int
     runs: int
     warmup: int
     film: str | None = None
+    precision_pct: float | None = None
+    most_s: float = 30.0
+    energy: bool = False
+    checkpoint: str | None = None
+
+
+class Loaded(NamedTuple):
+    """A session, what it is, and how long it took to be ready."""
+
+    session: Session
+    backend: str
+    precision: str
+    bytes: int
+    load_ms: float
+
+
+class Watch(NamedTuple):
+    """What the calls took, what disturbed them, and their energy in millijoules a film."""
+
+    times: Times
+    stopped: Stopped
+    disturbed: str
+    energy_mj: float | None
+    energy_reason: str
 
 
 def measure(job: Job) -> LatencyRow:
@@ -47,28 +80,45 @@ def measure(job: Job) -> LatencyRow:
     started = time.perf_counter()
     session = open_session(bundle, artifact, job.threads)
     load_ms = (time.perf_counter() - started) * 1000
-    preprocessing = bundle.manifest.preprocessing
+    loaded = Loaded(session, artifact.target.backend, artifact.target.precision, artifact.bytes, load_ms)
+    return measure_session(job, loaded, bundle.manifest.preprocessing)
+
+
+def measure_session(job: Job, loaded: Loaded, preprocessing: Preprocessing) -> LatencyRow:
+    """A row of what is loaded already."""
     film = Path(job.film).read_bytes() if job.film else synthetic_film()
-    batch = np.repeat(prepare_raw(film, preprocessing)[None, None], job.batch, axis=0)
-    times = time_calls(lambda: session.logits(batch), job.runs, job.warmup)
-    single = job.scenario == "single_stream"
+    batch = np.repeat(prepare_raw(film, preprocessing)[None, None], job.batch, axis=0)  # [batch, 1, S, S]
+    call = partial(loaded.session.logits, batch)
+    first_ms = float(time_calls(call, 1, 0)[0])
+    seen = _watched(call, job, loaded.backend)
+    p50 = float(np.median(seen.times))
+    edges, counts = histogram(seen.times)
     return LatencyRow(
         artifact=job.artifact,
-        backend=artifact.target.backend,
-        precision=artifact.target.precision,
+        backend=loaded.backend,
+        precision=loaded.precision,
         scenario=job.scenario,
         threads=job.threads,
         batch=job.batch,
-        runs=job.runs,
+        runs=len(seen.times),
         warmup=job.warmup,
-        p50_ms=float(np.median(times)),
-        p90_ms=percentile(times, 90),
-        p99_ms=percentile(times, 99),
-        images_per_s=job.batch * 1000 / float(np.median(times)),
-        load_ms=load_ms,
+        p50_ms=p50,
+        p90_ms=percentile(seen.times, 90),
+        p99_ms=percentile(seen.times, 99),
+        images_per_s=job.batch * 1000 / p50,
+        load_ms=loaded.load_ms,
+        first_ms=first_ms,
         peak_rss_mb=_peak_rss_mb(),
-        model_bytes=artifact.bytes,
-        end_to_end_p50_ms=_end_to_end(session, film, preprocessing, job.runs) if single else None,
+        model_bytes=loaded.bytes,
+        p50_ci95_ms=median_interval(seen.times),
+        stopped=seen.stopped,
+        disturbed=seen.disturbed,
+        energy_mj=seen.energy_mj,
+        energy_reason=seen.energy_reason,
+        trace_ms=trace(seen.times),
+        histogram_edges_ms=edges,
+        histogram_counts=counts,
+        **_film_times(loaded.session, film, preprocessing, job),
     )
 
 
@@ -82,9 +132,39 @@ def synthetic_film() -> bytes:
     return stream.getvalue()
 
 
-def _end_to_end(session: Session, film: bytes, preprocessing: Preprocessing, runs: int) -> float:
-    """Milliseconds from file bytes to logit, median of at most 50."""
-    return float(np.median(time_calls(lambda: session.logits(prepare_raw(film, preprocessing)[None, None]), min(runs, 50), 3)))
+def _watched(call: Callable[[], object], job: Job, backend: str) -> Watch:
+    """Time the calls, with an eye on the machine and on its energy."""
+    meter: Meter | str = find_meter(backend) if job.energy else "not asked for"
+    rest = 0.0 if isinstance(meter, str) else rest_watts(meter)
+    time_calls(call, 0, job.warmup)
+    joules = 0.0 if isinstance(meter, str) else meter.joules()
+    before = now()
+    times, stopped = time_until(call, Rule(job.runs, job.precision_pct, job.most_s), 0)
+    after = now()
+    disturbed = disturbance(before, after)
+    if isinstance(meter, str):
+        return Watch(times, stopped, disturbed, None, meter)
+    used = meter.joules() - joules - rest * (after.clock - before.clock)
+    meter.close()
+    return Watch(times, stopped, disturbed, max(used, 0.0) * 1000 / (len(times) * job.batch), f"{meter.name}, above rest")
+
+
+def _film_times(session: Session, film: bytes, preprocessing: Preprocessing, job: Job) -> dict[str, Any]:
+    """Milliseconds from a file's bytes to the array, and to the logit, medians of at most END_TO_END_RUNS; one film at a time only."""
+    if job.scenario != "single_stream":
+        return {"decode_p50_ms": None, "end_to_end_p50_ms": None}
+
+    def decoded() -> Pixels:
+        return prepare_raw(film, preprocessing)
+
+    def answered() -> object:
+        return session.logits(decoded()[None, None])
+
+    runs = min(job.runs, END_TO_END_RUNS)
+    return {
+        "decode_p50_ms": float(np.median(time_calls(decoded, runs, END_TO_END_WARMUP))),
+        "end_to_end_p50_ms": float(np.median(time_calls(answered, runs, END_TO_END_WARMUP))),
+    }
 
 
 def _peak_rss_mb() -> float | None:
@@ -96,10 +176,10 @@ def _peak_rss_mb() -> float | None:
     return int(line.split()[1]) / 1024
 
 
-def main() -> int:
+def serve(answer: Callable[[Job], LatencyRow]) -> int:
     """Read a Job from standard input, write a LatencyRow to standard output; 1 and a sentence when it cannot be done."""
     try:
-        row = measure(decode_json(sys.stdin.buffer.read(), Job, "job"))
+        row = answer(decode_json(sys.stdin.buffer.read(), Job, "job"))
     except CxrEdgeError as cause:
         sys.stderr.write(str(cause))
         return 1
@@ -108,4 +188,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(measure))

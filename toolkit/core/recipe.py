@@ -302,12 +302,22 @@ class ValidateSpec(Frozen, frozen=True, kw_only=True):
 
 
 class BenchmarkSpec(Frozen, frozen=True, kw_only=True):
-    """How often each artifact is timed; of `rounds`, in which all have their turn, the fastest counts."""
+    """How each artifact is timed; of `rounds`, in which all have their turn, the fastest counts.
+
+    `precision_pct`: after `runs`, go on until the 95 % interval of the median is narrower than this share of it, or `most_s` seconds
+    are over; null makes exactly `runs`. `batches`: of the offline scenario. `cold_starts`: how often the whole command is started.
+    `energy`: ask the machine's sensors, which costs a second a row.
+    """
 
     rounds: Count = 1
     runs: Count = 200
     warmup: Count = 20
     threads: Annotated[tuple[Count, ...], Meta(min_length=1)] = (1, 2)
+    batches: Annotated[tuple[Count, ...], Meta(min_length=1)] = (16,)
+    precision_pct: Annotated[float, Meta(gt=0, le=100)] | None = None
+    most_s: Annotated[float, Meta(gt=0)] = 30.0
+    cold_starts: Annotated[int, Meta(ge=0)] = 0
+    energy: bool = False
 
 
 class Recipe(Frozen, frozen=True, kw_only=True):
@@ -344,7 +354,7 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """
     if not path.is_file():
         raise RecipeError(f"No recipe at {path}; give a YAML file such as recipes/demo.yaml.")
-    data = _parse(path.read_bytes(), str(path))
+    data = parse_yaml(path.read_bytes(), str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: found {type(data).__name__}, expected keys such as 'name' and 'train'.")
     for override in overrides:
@@ -364,14 +374,15 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(below, dict):
             raise RecipeError(f"--set {override}: '{key}' is a single value, it has no keys below it.")
         data = below
-    data[keys[-1]] = _parse(text, f"--set {override}")
+    data[keys[-1]] = parse_yaml(text, f"--set {override}")
 
 
-def _parse(text: str | bytes, where: str) -> Any:
+def parse_yaml(text: str | bytes, where: str) -> Any:
+    """Plain dicts and lists of YAML; raises RecipeError for what is none, MissingDependencyError without PyYAML."""
     try:
         import yaml
     except ImportError as cause:
-        raise MissingDependencyError("PyYAML", "workshop", "Reading a recipe") from cause
+        raise MissingDependencyError("PyYAML", "workshop", "Reading YAML") from cause
     try:
         loader = yaml.SafeLoader(text)
         _take_exponents_for_numbers(loader)
