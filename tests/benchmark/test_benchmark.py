@@ -97,7 +97,7 @@ def test_of_several_rounds_the_fastest_counts_and_all_have_their_turn(bundle: Pa
         seen.append(job.scenario)
         return msgspec.structs.replace(once.rows[0], scenario=job.scenario, p50_ms=next(medians))
 
-    monkeypatch.setattr(run, "_run", timed)
+    monkeypatch.setattr(run, "measure_job", timed)
     found = benchmark(Bundle(bundle), msgspec.structs.replace(SPEC, rounds=3))
     assert seen == ["single_stream", "offline"] * 3
     assert [(row.scenario, row.p50_ms) for row in found.rows] == [("single_stream", 3.0), ("offline", 40.0)]

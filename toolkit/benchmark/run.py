@@ -98,7 +98,7 @@ def _measured(jobs: list[Job], rounds: int) -> Measured:
     rows: dict[Job, LatencyRow] = {}
     failed: list[Skipped] = []
     for job in track(jobs * rounds, len(jobs) * rounds, "benchmark"):
-        found = _run(job)
+        found = measure_job(job)
         if isinstance(found, Skipped):
             failed.append(found)
         elif job not in rows or found.p50_ms < rows[job].p50_ms:
@@ -129,7 +129,8 @@ def _jobs(bundle: Bundle, name: str, spec: BenchmarkSpec, film: Path | None) -> 
             yield msgspec.structs.replace(single, threads=threads, scenario="offline", batch=batch, runs=runs, warmup=warmup)
 
 
-def _run(job: Job) -> LatencyRow | Skipped:
+def measure_job(job: Job) -> LatencyRow | Skipped:
+    """One row, in a fresh process, or why there is none."""
     module = "toolkit.eager" if job.checkpoint else "toolkit.benchmark.runner"
     command = [sys.executable, "-m", module]
     done = subprocess.run(command, input=encode_json(job), capture_output=True, timeout=SECONDS, check=False)
