@@ -1,4 +1,5 @@
 # make demo   the whole flow on synthetic films         make test   all tests
+# make device-test-arm64   device_tests with ARM64's instructions, emulated (docs/device_tests.md)
 # Both create .venv first, once; either can be the first. Nothing is installed again while setup.cfg and constraints.txt stay.
 
 PYTHON ?= python3
@@ -6,7 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+# What is tested in the emulator, on which processor, and options of device_tests/arm64.py.
+ARM64_BUNDLE := runs/arm64/bundle
+ARM64_ARTIFACTS := onnxruntime-fp32, onnxruntime-int8, onnxruntime-int8-arm64, openvino-fp32, openvino-int8
+BUNDLES ?= $(patsubst %/bundle.json,%,$(wildcard exported/*/bundle.json)) $(ARM64_BUNDLE)
+CPU ?= max
+ARM64_OPTIONS ?=
+
+.PHONY: demo test lint clean device-test-arm64
 
 demo: $(STAMP)
 	$(BIN)/cxr-edge compress recipes/demo.yaml --out runs/demo
@@ -18,6 +26,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+device-test-arm64: $(STAMP) $(filter $(ARM64_BUNDLE),$(BUNDLES))
+	$(BIN)/python -m device_tests.arm64 --cpu $(CPU) $(addprefix --bundle ,$(BUNDLES)) $(ARM64_OPTIONS)
+
+# Synthetic films; the exported bundles hold no int8 in the form for ARM64.
+$(ARM64_BUNDLE): | $(STAMP)
+	$(BIN)/cxr-edge compress recipes/demo.yaml --out $(@D) --set 'export.artifacts=[$(ARM64_ARTIFACTS)]'
 
 # The wheelhouse holds the clinic's base install, so that the tests need no network.
 $(STAMP): setup.cfg pyproject.toml constraints.txt

@@ -16,12 +16,14 @@ from tests.conftest import KERMANY, ROOT, needs_kermany
 from toolkit.cli.main import VERBS, cli
 from toolkit.core.bundle import MANIFEST, Bundle
 from toolkit.core.recipe import read_recipe
+from toolkit.devices.fleet import read_fleet
 from toolkit.models.registry import MODELS
 from toolkit.pytest_plugin import OPTIONS
 from toolkit.report.render import with_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+FLEET = ROOT / "recipes" / "devices.yaml"  # no recipe: a list of machines
 BUNDLES = sorted(path.parent for path in (ROOT / "exported").glob(f"*/{MANIFEST}"))
 
 
@@ -44,9 +46,15 @@ def test_the_plan_draws_every_room() -> None:
     assert drawn - {"__init__"} == rooms
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted({*(ROOT / "recipes").rglob("*.yaml")} - {FLEET}), ids=lambda path: path.stem)
 def test_every_recipe_is_valid_and_named_as_its_file(recipe: Path) -> None:
     assert read_recipe(recipe).name == recipe.stem
+
+
+def test_the_example_fleet_is_valid_and_each_of_its_devices_has_an_address_of_its_own() -> None:
+    devices = read_fleet(FLEET)
+    assert len({device.address for device in devices}) == len(devices)
+    assert "local" in {device.address for device in devices}
 
 
 @pytest.mark.parametrize("folder", BUNDLES, ids=lambda path: path.name)

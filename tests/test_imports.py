@@ -40,8 +40,9 @@ ROOMS: dict[str, set[str]] = {
     "infer": {"imaging"},
     "validate": {"infer", "data", "imaging"},
     "benchmark": {"infer", "imaging"},
+    "devices": {"benchmark", "data", "imaging", "infer", "validate"},
     "report": set(),
-    "cli": {"benchmark", "data", "export", "imaging", "infer", "validate", "pipeline", "seal"},
+    "cli": {"benchmark", "data", "devices", "export", "imaging", "infer", "validate", "report", "pipeline", "seal"},
 }
 # A library lives in these rooms or files and nowhere else.
 HOMES = {
@@ -65,7 +66,7 @@ HOMES = {
     "timm": {"models/published.py"},
     "captum": {"train/explain.py"},
     "sklearn": {"train/folds.py", "validate/curves.py", "data/shortcuts.py"},
-    "matplotlib": {"report/plots.py", "report/drift_plots.py"},
+    "matplotlib": {"report/plots.py", "report/drift_plots.py", "report/target_plots.py"},
     "jinja2": {"report/render.py"},
     "pytest": {"pytest_plugin.py"},
     "scipy": {"validate/intervals.py", "core/operating.py"},
@@ -77,7 +78,8 @@ HOMES = {
 TORCH_FREE = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for file in FILES
-    if file.relative_to(PACKAGE).parts[0] in ("core", "imaging", "infer", "export", "validate", "benchmark", "cli", "data", "quantize")
+    if file.relative_to(PACKAGE).parts[0]
+    in ("core", "imaging", "infer", "export", "validate", "benchmark", "devices", "cli", "data", "quantize")
     and file.name not in ("loader.py", "lower.py", "__main__.py")
 )
 

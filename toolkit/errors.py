@@ -9,6 +9,7 @@
     |   `-- StageError              2   the stage before has not run, or ran with another recipe
     |-- MissingDependencyError      2   a package of an extra is not installed
     |-- StorageError                2   the disk is full or refuses a write
+    |-- DeviceError                 1   a device is out of reach, was lost in the middle, or cannot do the work
     `-- VerificationError           1   what was promised does not hold
         |-- BundleError             1   digest, schema, missing file
         |   `-- EngineError         1   an engine that is not for this library or this GPU
@@ -62,6 +63,12 @@ class MissingDependencyError(CxrEdgeError):
 
 class StorageError(CxrEdgeError):
     """The disk is full or refuses a write; nothing half-written is left."""
+
+
+class DeviceError(CxrEdgeError):
+    """A device is out of reach, was lost in the middle, cannot do the work, or gave back what is no result."""
+
+    exit_code = 1
 
 
 class VerificationError(CxrEdgeError):

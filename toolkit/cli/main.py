@@ -26,6 +26,8 @@ VERBS = {
     "explain": "what a trained network looks at: curves, heat maps, wrong calls",
     "drift": "what compression cost, in missed patients; the gate",
     "benchmark": "latency of each artifact on this machine",
+    "devices": "measure a bundle on other machines: over SSH, or by a USB stick",
+    "report": "machines compared: what to use on each, and why",
     "predict": "judge films: the on-device command",
     "bundle": "verify a bundle, show what is inside",
     "data": "check a data set, draw synthetic films",

@@ -433,3 +433,54 @@ class RunReport(Frozen, frozen=True, kw_only=True):
     quantizing: QuantizeReport | None = None
     unmeasured: Mapping[str, str] = {}
     left_out: Mapping[str, str] = {}
+
+
+Judged = Literal["device", "sealed", "nowhere"]
+
+
+class TargetPoint(Frozen, frozen=True, kw_only=True):
+    """One artifact on one target, one film at a time, with the thread count that was fastest there. Times are null where it was not timed.
+
+    `judged`: whose verdict and losses stand here: of films that the device itself scored, or of those that the bundle was sealed with.
+    `usable`: it was timed and no verdict speaks against it; if not, `reason` says why. `pareto`: of the usable ones none is better in
+    latency (`p50_ms`, model alone), bytes and recall loss at once.
+    """
+
+    artifact: str
+    bytes: int
+    threads: int | None
+    p50_ms: float | None
+    end_to_end_p50_ms: float | None
+    disturbed: str
+    verdict: Verdict | None
+    judged: Judged
+    recall_loss_pt: float | None
+    recall_loss_upper95_pt: float | None
+    usable: bool
+    reason: str = ""
+    pareto: bool = False
+
+
+class ComparedTarget(Frozen, frozen=True, kw_only=True):
+    """One machine of a comparison; `name` is that of its files. `line` says in words what to use there, `artifact` is null where nothing
+    can be used. `taken` is empty where the file does not tell. The times of an `emulator` mean nothing and are not compared."""
+
+    name: str
+    device: str
+    taken: str
+    processor: str
+    emulator: str | None
+    line: str
+    artifact: str | None
+    points: tuple[TargetPoint, ...]
+    problems: tuple[str, ...] = ()
+
+
+class TargetComparison(Frozen, frozen=True, kw_only=True):
+    """All machines that a bundle was measured on, the one that made it first. `left_out`: files that are not shown, and why."""
+
+    bundle: str
+    bundle_sha256: str
+    synthetic: bool
+    targets: tuple[ComparedTarget, ...]
+    left_out: Mapping[str, str] = {}

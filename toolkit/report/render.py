@@ -1,4 +1,4 @@
-"""Fills the two templates: `page.html` for a run, `card.md` for a bundle."""
+"""Fills the templates: `page.html` for a run, `card.md` for a bundle, those of checkpoints and machines."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def render_explanation(evaluation: Evaluation, title: str, pictures: Mapping[str
         .get_template("explanation.html")
         .render(evaluation=evaluation, title=title, pictures=shown, films=panels, metrics=SHOWN)
     )
+
+
+def render_html(template: str, values: Mapping[str, Any]) -> str:
+    """One HTML file from a template of this folder; every value is escaped."""
+    return _environment(autoescape=True).get_template(template).render(values)
 
 
 def value_and_bounds(evaluation: Evaluation, metric: str) -> tuple[str, str]:
