@@ -10,12 +10,13 @@ from typing import get_args
 import pytest
 
 from tests.conftest import ROOT, TINY, call_cli
+from tests.report import machines
 from toolkit.artifact import WRITERS
 from toolkit.benchmark.host import describe_host
 from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.codec import read_json
-from toolkit.core.latency import LatencyReport, LatencyRow
-from toolkit.core.reports import DriftReport, DriftRow, QuantizeReport, RunReport
+from toolkit.core.latency import LatencyReport
+from toolkit.core.reports import DriftReport, QuantizeReport, RunReport, Verdict
 from toolkit.core.target import Backend, Family
 from toolkit.errors import MissingDependencyError, ModelError
 from toolkit.export import to_tensorrt
@@ -185,54 +186,14 @@ def test_other_preprocessing_than_the_checkpoints_is_refused(copy_of_run: Path, 
 
 def latency(**p50: float) -> LatencyReport:
     """One row for each artifact, named with underscores."""
-    rows = [
-        LatencyRow(
-            artifact=name.replace("_", "-"),
-            backend="",
-            precision="",
-            scenario="single_stream",
-            threads=1,
-            batch=1,
-            runs=1,
-            warmup=0,
-            p50_ms=value,
-            p90_ms=None,
-            p99_ms=None,
-            images_per_s=1.0,
-            load_ms=1.0,
-            peak_rss_mb=None,
-            model_bytes=1,
-            end_to_end_p50_ms=None,
-        )
-        for name, value in p50.items()
-    ]
-    return LatencyReport(host=describe_host(), rows=tuple(rows))
+    rows = tuple(machines.row(name.replace("_", "-"), value) for name, value in p50.items())
+    return LatencyReport(host=describe_host(), rows=rows)
 
 
-def drift(verdicts: dict[str, str]) -> DriftReport:
+def drift(verdicts: dict[str, Verdict]) -> DriftReport:
     """One row for each artifact."""
-    rows = [
-        DriftRow(
-            artifact=name,
-            recall=1.0,
-            recall_reference=1.0,
-            recall_loss_pt=0.0,
-            recall_loss_upper95_pt=0.0,
-            lost_positives=0,
-            gained_positives=0,
-            specificity_loss_pt=0.0,
-            accuracy_loss_pt=0.0,
-            roc_auc_loss=0.0,
-            mcnemar_p=1.0,
-            flips=(),
-            subgroups={},
-            limit_pt=1.0,
-            mode="observed",
-            verdict=verdict,  # type: ignore[arg-type]
-        )
-        for name, verdict in verdicts.items()
-    ]
-    return DriftReport(reference="dense", n=1, rows=tuple(rows), verdict="pass")
+    rows = tuple(machines.drift_row(name, verdict) for name, verdict in verdicts.items())
+    return DriftReport(reference="dense", n=1, rows=rows, verdict="pass")
 
 
 def as_family(monkeypatch: pytest.MonkeyPatch, family: Family) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from tests.conftest import call_cli
 from tests.devices.conftest import Server, keygen, needs_sshd, script, sealed_bundle, wait_for
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
+from toolkit.core.latency import LatencyReport
 from toolkit.core.reports import DeviceReport
 from toolkit.data.sources import read_source
 from toolkit.devices.fleet import Device, FleetResult, measure_fleet
@@ -295,6 +297,20 @@ def test_the_command(
     strict = sealed_bundle(tmp_path / "strict", films, threshold=0.9)
     assert call_cli("devices", "measure", strict, "--device", "local", "--films", films, *common) == 1
     assert "local: onnxruntime-fp32 fails: it loses 3 and gains 0 of 8 pneumonias" in capsys.readouterr().err
+
+
+def test_benchmark_takes_a_device(
+    sshd: Server, bundle: Path, options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.devices.payload.Options", partial(Options, python=options.python))  # the one that has the packages
+    quick = ("--device", sshd.address, "--runs", "5", "--threads", "1", "--precision", "100", "--cold-starts", "0")
+    assert call_cli("benchmark", bundle, *quick, "--json", tmp_path / "there.json") == 0
+    assert "onnxruntime-fp32  single_stream" in capsys.readouterr().out
+    rows = read_json(tmp_path / "there.json", LatencyReport).rows
+    assert [(row.scenario, row.threads) for row in rows] == [("single_stream", 1), ("offline", 1)]
+    assert call_cli("benchmark", bundle, *quick, "--checkpoint", tmp_path) == 2
+    assert "--checkpoint needs PyTorch, which no device has" in capsys.readouterr().err
+    assert call_cli("benchmark", bundle, "--device", "raspberry") == 2
 
 
 def wheelhouse(tmp_path: Path) -> Path:

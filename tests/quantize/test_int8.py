@@ -58,6 +58,26 @@ for_openvino.quantize(images, Settings(graph), out)
 print(runtime("openvino").load([out]).logits(images).shape)
 """
 
+PREDICT = """
+import sys
+from pathlib import Path
+import numpy as np
+from toolkit.infer.runtimes import runtime
+print(runtime("onnxruntime").load([Path(sys.argv[1])]).logits(np.zeros((4, 1, 32, 32), np.uint8)).shape)
+"""
+CALIBRATE = """
+import sys
+from pathlib import Path
+import numpy as np
+from toolkit.quantize import for_onnxruntime
+from toolkit.quantize.ladder import Settings
+graph, out = map(Path, sys.argv[1:])
+images = np.zeros((4, 1, 32, 32), np.uint8)
+for_onnxruntime.quantize(images, Settings(graph, bias_correction=True), out)
+from toolkit.infer.runtimes import runtime
+print(runtime("onnxruntime").load([out]).logits(images).shape)
+"""
+
 
 def test_nothing_phones_home(finished_run: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -67,6 +87,20 @@ def test_nothing_phones_home(finished_run: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**surroundings, "HOME": str(home)})
     assert done.stdout == "(4,)\n", done.stderr
     assert not list(home.iterdir()), "OpenVINO's telemetry leaves an identity in the home folder"
+
+
+@pytest.mark.parametrize("code", [PREDICT, CALIBRATE])
+def test_onnxruntime_does_not_either(code: str, finished_run: Path, tmp_path: Path) -> None:
+    places = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "temporary"}
+    for place in places.values():
+        place.mkdir()
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    command = [sys.executable, "-c", code, str(finished_run / "quantize" / "float.onnx"), str(tmp_path / "int8.onnx")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**surroundings, **{name: str(place) for name, place in places.items()}}
+    )
+    assert done.stdout == "(4,)\n", done.stderr
+    assert [left for place in places.values() for left in place.iterdir()] == []
 
 
 def test_a_full_disk_is_one_sentence(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -14,6 +15,7 @@ from toolkit.cli.options import SOME_UNUSABLE, bundle_argument, json_option, num
 from toolkit.core.bundle import Bundle
 from toolkit.core.latency import LatencyReport, LatencyRow
 from toolkit.core.recipe import BenchmarkSpec
+from toolkit.errors import InputError
 
 
 @click.command()
@@ -44,6 +46,7 @@ from toolkit.core.recipe import BenchmarkSpec
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Picture for the file-to-logit time [default: synthetic, 1024 px].",
 )
+@click.option("--device", "address", default="local", show_default=True, metavar="ADDRESS", help="local, or ssh://user@host[:port].")
 @json_option
 @click.pass_context
 def benchmark(
@@ -60,11 +63,13 @@ def benchmark(
     energy: bool,
     checkpoint: Path | None,
     film: Path | None,
+    address: str,
     json_file: str | None,
 ) -> None:
-    """Measure the artifacts of BUNDLE on this machine, each row in a process of its own.
+    """Measure the artifacts of BUNDLE on this machine or another, each row in a process of its own.
 
-    'single_stream' is one film after another, 'offline' many in a call. A row that other work disturbed is marked.
+    'single_stream' is one film after another, 'offline' many in a call. A row that other work disturbed is marked. cxr-edge devices
+    measures several machines, and validates drift there.
 
     \b
     Example:  cxr-edge benchmark exported/szanet --threads 2
@@ -80,7 +85,10 @@ def benchmark(
         energy=energy,
     )
     bundle = Bundle(bundle_path)
-    report = measure(bundle, spec, names, film)
+    if address != "local":
+        report = _elsewhere(bundle_path, address, Visit(spec, names, film, checkpoint))
+    else:
+        report = measure(bundle, spec, names, film)
     if checkpoint:
         rows, failed = eager(checkpoint, bundle, spec, film)
         report = msgspec.structs.replace(report, rows=report.rows + rows, skipped=report.skipped + failed)
@@ -91,6 +99,27 @@ def benchmark(
         click.echo(f"{skipped.artifact} was not measured: {skipped.reason}", err=True)
     if report.skipped:
         ctx.exit(SOME_UNUSABLE)
+
+
+class Visit(NamedTuple):
+    """What is asked of another machine."""
+
+    spec: BenchmarkSpec
+    names: tuple[str, ...]
+    film: Path | None
+    checkpoint: Path | None
+
+
+def _elsewhere(bundle: Path, address: str, asked: Visit) -> LatencyReport:
+    from toolkit.devices.payload import Options
+    from toolkit.devices.visit import measure as visit
+
+    if asked.checkpoint:
+        raise InputError("--checkpoint needs PyTorch, which no device has; leave it out with --device.")
+    found = visit(bundle, address, Options(spec=asked.spec, artifacts=asked.names, film=asked.film))
+    for problem in found.problems:
+        click.echo(problem, err=True)
+    return found.latency
 
 
 def _shown(report: LatencyReport) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from toolkit.cli.options import SOME_UNUSABLE, bundle_argument, json_option, number, table, write_json
+from toolkit.cli.options import SOME_UNUSABLE, bundle_argument, json_option, number, percent, table, write_json
 from toolkit.core.recipe import BenchmarkSpec, ValidateSpec
 from toolkit.core.reports import DeviceReport
 from toolkit.errors import InputError
@@ -52,7 +52,7 @@ def devices() -> None:
 @artifact_option
 @runs_option
 @threads_option
-@click.option("--max-recall-loss", type=click.FloatRange(0, 100), default=1.0, show_default=True, metavar="PT", help="Limit of the gate.")
+@click.option("--max-recall-loss", type=percent, default=1.0, show_default=True, metavar="PT", help="Limit of the gate.")
 @json_option
 @click.pass_context
 def measure(

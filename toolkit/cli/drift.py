@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
-from toolkit.cli.options import bundle_argument, data_option, json_option, name_unusable, number, table, write_json
+from toolkit.cli.options import bundle_argument, data_option, json_option, name_unusable, number, percent, table, write_json
 from toolkit.core.bundle import Bundle
 from toolkit.core.recipe import ValidateSpec
 from toolkit.core.reports import DriftReport, DriftRow
@@ -16,20 +15,6 @@ from toolkit.data.sources import read_source
 
 GATE_FAILED = 1
 GROUPS_SHOWN = 3
-
-
-class Points(click.FloatRange):
-    """A number of percentage points; NaN, which no range of click's refuses, is none."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """From the command line's text."""
-        points = float(super().convert(value, param, ctx))
-        if math.isnan(points):
-            self.fail(f"{value!r} is not a number of points.", param, ctx)
-        return points
-
-
-percent = Points(0, 100)
 
 
 @click.command()

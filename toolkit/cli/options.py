@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,20 @@ from toolkit.core.files import write_atomically
 F = TypeVar("F", bound=Callable[..., Any])
 SOME_UNUSABLE = 3
 NUMBER = re.compile(r"-|(-?\d+(\.\d+)?(e-?\d+)?)?")
+
+
+class Points(click.FloatRange):
+    """A number of percentage points; NaN, which no range of click's refuses, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """From the command line's text."""
+        points = float(super().convert(value, param, ctx))
+        if math.isnan(points):
+            self.fail(f"{value!r} is not a number of points.", param, ctx)
+        return points
+
+
+percent = Points(0, 100)
 
 bundle_argument = click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 data_option = click.option("--data", "data", type=click.Path(path_type=Path), required=True, help="Folder, .zip or .npz of films.")

@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from toolkit.devices.probe import QUIET, REQUIREMENTS
+from toolkit.core.privacy import QUIET
+from toolkit.devices.probe import REQUIREMENTS
 
 IMPORTS = "import click, msgspec, numpy, onnxruntime, PIL"
 

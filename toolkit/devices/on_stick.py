@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from toolkit.core.privacy import QUIET
 from toolkit.devices import digests, probe
 from toolkit.devices.install import InstallError, environment
 
@@ -89,7 +90,7 @@ def _measure(python: str, job: Path, place: Path) -> None:
     (place / "tmp").mkdir()
     more = {"PYTHONPATH": str(place / RUNNER), "PYTHONSAFEPATH": "1", "TMPDIR": str(place / "tmp"), "TEMP": str(place / "tmp")}
     command = [python, "-m", "toolkit.devices.on_device", str(job), str(place / "result.json")]
-    done = subprocess.run(command, env={**os.environ, **probe.QUIET, **more}, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, env={**os.environ, **QUIET, **more}, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise StickError("it could not be measured; the line above says why")
 

@@ -10,8 +10,6 @@ import time
 # The base install of setup.cfg; a test compares them.
 REQUIREMENTS = ("click>=8.1", "msgspec>=0.19", "numpy>=2.0,<2.5", "onnxruntime>=1.20", "pillow>=11")
 OLDEST = (3, 11)
-# ONNX Runtime's wheels from 1.31 on write an identity to the home folder and report their use, from the import on, unless told not to.
-QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 MARK = "cxr-edge-probe "
 
 

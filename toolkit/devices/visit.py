@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from toolkit.core.codec import encode_json
+from toolkit.core.privacy import QUIET
 from toolkit.core.reports import DeviceReport
 from toolkit.devices import digests
 from toolkit.devices.address import name_of, parse_address
@@ -19,7 +20,6 @@ from toolkit.devices.guard import LOST
 from toolkit.devices.job import BUNDLE, FILM, FILMS, JOB, MAX_RESULT_BYTES, RESULT, RUNNER, WHEELS, Job, parse_result
 from toolkit.devices.look import Seen, look, refuse_full
 from toolkit.devices.payload import Entry, Options, Package, folder_entries, pack, total_bytes, with_digests, write_tar
-from toolkit.devices.probe import QUIET
 from toolkit.devices.shell import Request, Shell, local, text
 from toolkit.devices.ssh import ssh_shell
 from toolkit.devices.verdict import judged, refuse_foreign

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.core.privacy import refuse_telemetry
 from toolkit.core.target import Precision
 from toolkit.errors import MissingDependencyError, ModelError
 
@@ -26,6 +27,8 @@ def typed(graph: Path, precision: Precision) -> bytes:
     try:
         import onnx
         import onnx_ir as ir
+
+        refuse_telemetry()
         from onnxruntime.transformers.float16 import convert_float_to_float16
     except ImportError as cause:
         raise MissingDependencyError("onnx", REQUIRES, "Making a graph of half precision") from cause

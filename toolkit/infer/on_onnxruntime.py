@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.privacy import refuse_telemetry
 from toolkit.core.target import Target
 from toolkit.errors import BundleError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
@@ -48,6 +49,7 @@ class OnnxSession:
 
 def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OnnxSession:  # noqa: ARG001
     """Load an ONNX file, which holds its own precision; raises MissingDependencyError, or BundleError when the runtime refuses the file."""
+    refuse_telemetry()
     try:
         import onnxruntime
     except ImportError as cause:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,18 +41,21 @@ def why_not(target: Target) -> str | None:
 
 
 class OpenvinoSession:
-    """A model compiled for one film at a time, which is faster than for any number; and for any number, when that is asked for."""
+    """A model compiled for one film at a time, and for each other number of films when that is first asked for."""
 
     def __init__(self, model: openvino.Model, compiler: Callable[[openvino.Model], openvino.CompiledModel]) -> None:
-        self._model, self._compiler = model, compiler
-        one = model.clone()
-        one.reshape({0: [1, *one.inputs[0].partial_shape[1:]]})
-        self._one, self._count = compiler(one).create_infer_request(), len(model.outputs)
+        self._model, self._compiler, self._count = model, compiler, len(model.outputs)
+        self._requests: dict[int, openvino.InferRequest] = {}
+        self._one = self._request(1)
         self._film = self._one.get_input_tensor().data
 
-    @cached_property
-    def _many(self) -> openvino.InferRequest:
-        return self._compiler(self._model).create_infer_request()
+    def _request(self, films: int) -> openvino.InferRequest:
+        """Compiled for exactly so many films, once: for any number, int8 gives wrong answers on ARM64 (OpenVINO 2026.4.1)."""
+        if films not in self._requests:
+            fixed = self._model.clone()
+            fixed.reshape({0: [films, *fixed.inputs[0].partial_shape[1:]]})
+            self._requests[films] = self._compiler(fixed).create_infer_request()
+        return self._requests[films]
 
     def logits(self, images: Pixels) -> NDArray[np.float32]:
         """uint8 `[N, 1, H, W]` -> float32 `[N]`."""
@@ -73,7 +75,7 @@ class OpenvinoSession:
             import openvino
 
             pixels = np.require(images, requirements=("C", "W"))  # as a shared tensor wants it; held until the answer is there
-            request = self._many
+            request = self._request(len(images))
             request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
         request.infer(share_outputs=True)
         return request

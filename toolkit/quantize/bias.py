@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from toolkit.core.privacy import refuse_telemetry
 from toolkit.imaging.decode import Pixels
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 LAYERS = ("Conv", "Gemm")
 FILMS = 64
@@ -41,7 +45,7 @@ def _means(model: onnx.ModelProto, names: Sequence[str], images: Pixels) -> Mean
     exposed.CopyFrom(model)
     del exposed.graph.output[:]
     exposed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    session = onnxruntime.InferenceSession(exposed.SerializeToString(), _quiet(), providers=["CPUExecutionProvider"])
+    session = _session(exposed)
     sums: dict[str, NDArray[np.float64]] = {}
     for film in images:
         for name, values in zip(names, session.run(names, {"image": film[None]}), strict=True):
@@ -49,10 +53,13 @@ def _means(model: onnx.ModelProto, names: Sequence[str], images: Pixels) -> Mean
     return {name: total / len(images) for name, total in sums.items()}
 
 
-def _quiet() -> onnxruntime.SessionOptions:
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    refuse_telemetry()
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return options
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _shift(model: onnx.ModelProto, bias: str, by: NDArray[np.float64]) -> None:

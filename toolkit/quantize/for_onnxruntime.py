@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolkit.core.files import write_atomically
+from toolkit.core.privacy import refuse_telemetry
 from toolkit.core.progress import track
 from toolkit.core.recipe import Rung
 from toolkit.core.target import Family
@@ -53,6 +54,8 @@ def quantize(images: Pixels, settings: Settings, out: Path, form: Form = FORMS["
     """
     try:
         import onnx
+
+        refuse_telemetry()
         from onnxruntime import quantization as ort
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
