@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import INT8
-from toolkit.benchmark import host, run
+from toolkit.benchmark import host, run, runner
 from toolkit.benchmark.run import benchmark, single_stream_p50
 from toolkit.benchmark.runner import Job
-from toolkit.benchmark.timer import percentile, time_calls
+from toolkit.benchmark.timer import Rule, percentile, time_calls
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
 from toolkit.core.latency import LatencyRow
@@ -103,11 +104,20 @@ def test_of_several_rounds_the_fastest_counts_and_all_have_their_turn(bundle: Pa
     assert [(row.scenario, row.p50_ms) for row in found.rows] == [("single_stream", 3.0), ("offline", 40.0)]
 
 
-def test_rows_go_on_until_the_limit_and_say_so(bundle: Path) -> None:
-    spec = msgspec.structs.replace(SPEC, precision_pct=1e-9, most_s=0.2)
-    for row in benchmark(Bundle(bundle), spec).rows:
-        assert row.stopped == "limit"
-        assert row.runs > 20 // row.batch
+def test_a_row_is_timed_by_the_rule_of_its_job_and_says_why_it_stopped(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a rule stops is test_timer.py's; a graph this small may have the same nanoseconds often enough for any precision."""
+    rules = []
+
+    def timed(call: Callable[[], object], rule: Rule, warmup: int) -> tuple[np.ndarray, str]:
+        rules.append((rule, warmup))
+        return time_calls(call, 8, warmup), "limit"
+
+    monkeypatch.setattr(runner, "time_until", timed)
+    single, offline = run._jobs(Bundle(bundle), "onnxruntime-fp32", msgspec.structs.replace(SPEC, precision_pct=3.0, most_s=0.2), None)
+    for job in (single, offline):
+        row = runner.measure(job)
+        assert (row.stopped, row.runs) == ("limit", 8)
+    assert rules == [(Rule(20, 3.0, 0.2), 0), (Rule(10, 3.0, 0.2), 0)]  # warmed up before, while nothing is watched
 
 
 def test_the_machine_is_told_before_and_after_and_the_command_is_started_cold(bundle: Path) -> None:

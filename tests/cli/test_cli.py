@@ -10,14 +10,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from tests.conftest import EDGE, ROOT, TINY, call_cli, make_bundle
+from toolkit.benchmark.run import benchmark
 from toolkit.cli.main import VERBS
 from toolkit.core.bundle import Bundle
+from toolkit.core.latency import LatencyReport
 from toolkit.data.cases import Source
 from toolkit.data.sources import read_source
 from toolkit.validate import decode_drift
@@ -198,8 +202,13 @@ def test_bundle_verify_and_show(finished_run: Path, copy_of_run: Path, capsys: C
     assert "int8.bin is missing; copy the bundle again" in capsys.readouterr().err
 
 
-def test_benchmark_prints_each_row(bundle: Path, tmp_path: Path, capsys: Captured) -> None:
-    quick = ("--threads", "1", "--runs", "10", "--precision", "0.000001", "--most", "0.1", "--cold-starts", "1", "--energy")
+def test_benchmark_prints_each_row(bundle: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: Any) -> LatencyReport:
+        found = benchmark(*arguments)
+        return replace(found, rows=tuple(replace(row, stopped="limit") for row in found.rows))
+
+    monkeypatch.setattr("toolkit.cli.benchmark.measure", stopped)
+    quick = ("--threads", "1", "--runs", "10", "--precision", "100", "--cold-starts", "1", "--energy")
     assert call_cli("benchmark", bundle, *quick, "--json", tmp_path / "l.json") == 0
     said = capsys.readouterr().out
     assert re.search(r"^onnxruntime-fp32 +single_stream +1 +1 +\d+ .*>$", said, re.MULTILINE)
