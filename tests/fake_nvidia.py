@@ -16,6 +16,7 @@ import pytest
 
 from toolkit.core.artifacts import EngineNote, FileEntry, TensorNote
 from toolkit.core.codec import encode_json
+from toolkit.core.target import Backend
 
 VERSION = "1.2.3"
 ENGINE = b"the fake engine"
@@ -26,6 +27,7 @@ class CUresult(enum.IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901
     CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803
 
 
@@ -41,6 +43,11 @@ class FakeGpu:
         self.calls: list[str] = []
         self.batches: list[int] = []
         self.loaded: list[bytes] = []
+        self.queued: list[Callable[[], object]] | None = None
+        self.graphs: dict[int, list[Callable[[], object]]] = {}
+        self.events: dict[int, float] = {}
+        self.clock_ms = 0.0
+        self.configs: list[Any] = []
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
         if not name.startswith("cu"):
@@ -86,10 +93,43 @@ class FakeGpu:
     def do_cuMemcpyDtoHAsync(self, host: int, address: int, size: int, stream: int) -> None:  # noqa: N802
         ctypes.memmove(host, bytes(self.memory[address][:size]), size)
 
+    def do_cuStreamBeginCapture(self, stream: int, mode: str) -> None:  # noqa: N802
+        self.queued = []
+
+    def do_cuStreamEndCapture(self, stream: int) -> list[Callable[[], object]]:  # noqa: N802
+        queued, self.queued = self.queued, None
+        assert queued is not None
+        return queued
+
+    def do_cuGraphInstantiate(self, queued: list[Callable[[], object]], flags: int) -> int:  # noqa: N802
+        self.graphs[place := 77 + len(self.graphs)] = queued
+        return place
+
+    def do_cuGraphLaunch(self, graph: int, stream: int) -> None:  # noqa: N802
+        for work in self.graphs[graph]:
+            work()
+
+    def do_cuGraphExecDestroy(self, graph: int) -> None:  # noqa: N802
+        del self.graphs[graph]
+
+    def do_cuEventCreate(self, flags: int) -> int:  # noqa: N802
+        self.events[place := 90 + len(self.events)] = -1.0
+        return place
+
+    def do_cuEventRecord(self, event: int, stream: int) -> None:  # noqa: N802
+        self.events[event] = self.clock_ms
+
+    def do_cuEventElapsedTime(self, start: int, end: int) -> float:  # noqa: N802
+        return self.events[end] - self.events[start]
+
+    def do_cuEventDestroy(self, event: int) -> None:  # noqa: N802
+        del self.events[event]
+
     def driver(self) -> ModuleType:
         module = ModuleType("cuda.bindings.driver")
         names = ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR", "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR")
         module.CUdevice_attribute = SimpleNamespace(**{name: place for place, name in enumerate(names)})  # type: ignore[attr-defined]
+        module.CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread")  # type: ignore[attr-defined]
         module.CUresult = CUresult  # type: ignore[attr-defined]
         module.__getattr__ = lambda name: getattr(self, name)  # type: ignore[method-assign]
         return module
@@ -111,14 +151,21 @@ class FakeContext:
         return shape[1:] == (1, 32, 32)
 
     def execute_async_v3(self, stream: int) -> bool:
+        if self.gpu.queued is None:
+            self.run()
+        else:
+            self.gpu.queued.append(self.run)
+        return stream in self.gpu.streams
+
+    def run(self) -> None:
         count = self.shape[0]
+        self.gpu.clock_ms += 0.25 * count
         self.gpu.batches.append(count)
         raw = self.gpu.memory[self.addresses["image"]][: int(np.prod(self.shape))]
         answers = self.answer(np.frombuffer(bytes(raw), np.uint8).reshape(self.shape)).astype(np.float32)
         self.gpu.memory[self.addresses["logit"]][: 4 * count] = answers.tobytes()
         heat = np.repeat(answers, 49)
         self.gpu.memory[self.addresses["heatmap"]][: heat.nbytes] = heat.tobytes()
-        return stream in self.gpu.streams
 
 
 def fake_library(gpu: FakeGpu, answer: Answer) -> ModuleType:
@@ -138,9 +185,14 @@ def fake_library(gpu: FakeGpu, answer: Answer) -> ModuleType:
             if raw != ENGINE:
                 self.logger.log(ILogger.Severity.ERROR, "the header is not as expected")
                 return None
-            return SimpleNamespace(create_execution_context=lambda: FakeContext(gpu, answer))
+            return SimpleNamespace(create_execution_context=context, create_runtime_config=SimpleNamespace)
+
+    def context(config: Any = None) -> FakeContext:
+        gpu.configs.append(config)
+        return FakeContext(gpu, answer)
 
     module.__version__ = VERSION  # type: ignore[attr-defined]
+    module.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")  # type: ignore[attr-defined]
     module.ILogger, module.Runtime = ILogger, Runtime  # type: ignore[attr-defined]
     return module
 
@@ -163,12 +215,18 @@ def install_library(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu, answer: Answe
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def write_engine(folder: Path, capabilities: tuple[str, ...] = ("8.6",), version: str = VERSION, content: bytes = ENGINE) -> Path:
+def write_engine(
+    folder: Path,
+    capabilities: tuple[str, ...] = ("8.6",),
+    version: str = VERSION,
+    content: bytes = ENGINE,
+    backend: Backend = "tensorrt-rtx",
+) -> Path:
     """An engine for films of 32 pixels and its note."""
     engine = folder / "fp16.engine"
     engine.write_bytes(content)
     note = EngineNote(
-        backend="tensorrt-rtx",
+        backend=backend,
         version=version,
         capabilities=capabilities,
         max_batch=16,

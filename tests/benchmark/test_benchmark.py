@@ -154,3 +154,24 @@ def test_a_checkpoint_that_is_none_or_another_models_is_refused(bundle: Path, fi
         run.eager(tmp_path, Bundle(bundle), SPEC)
     with pytest.raises(InputError, match="is a szanet and .* a none; give the checkpoint that it was made from"):
         run.eager(finished_run / "prune", Bundle(bundle), SPEC)
+
+
+def test_a_gpu_tells_its_own_time_and_how_it_was_launched(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gpu:
+        launch = "CUDA graph"
+
+        def logits(self, images: np.ndarray) -> np.ndarray:
+            return np.zeros(len(images), np.float32)
+
+        def outputs(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (self.logits(images),)
+
+        def device_ms(self, images: np.ndarray) -> float:
+            return 0.5 * len(images)
+
+    monkeypatch.setattr(runner, "open_session", lambda *_: Gpu())
+    job = Job(bundle=str(bundle), artifact="onnxruntime-fp32", scenario="offline", threads=1, batch=4, runs=6, warmup=0)
+    row = runner.measure(job)
+    assert (row.device_p50_ms, row.launch) == (2.0, "CUDA graph")
+    monkeypatch.undo()
+    assert (runner.measure(job).device_p50_ms, runner.measure(job).launch) == (None, "")

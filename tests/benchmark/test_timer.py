@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from toolkit.benchmark.timer import FEWEST, PARTS, Rule, histogram, is_precise, median_interval, time_until, trace
+from toolkit.benchmark.timer import FEWEST, PARTS, Rule, histogram, is_precise, median_interval, time_until, trace, unsteadiness
 
 
 def binomial_at_most(count: int, runs: int) -> float:
@@ -80,3 +80,11 @@ def test_trace_and_histogram_hold_every_run() -> None:
     assert len(edges) == len(counts) + 1
     assert (edges[0], edges[-1]) == (1.0, 2.0)
     assert sum(histogram(np.full(5, 3.0))[1]) == 5
+
+
+def test_a_speed_that_changes_is_told_and_noise_is_not() -> None:
+    noise = np.random.default_rng(0).lognormal(0, 0.2, 400)
+    assert unsteadiness(noise) == ""
+    slower = np.concatenate([noise[:300], 1.4 * noise[300:]])
+    assert unsteadiness(slower) == f"its speed changed meanwhile, from {np.median(noise[200:300]):.3g} to {np.median(slower[300:]):.3g} ms"
+    assert unsteadiness(slower[250:320]) == ""  # too few to tell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import gc
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from tests.fake_nvidia import VERSION, CUresult, FakeGpu, install_gpu, install_library, write_engine
 from toolkit.core.target import Target
 from toolkit.errors import BundleError, EngineError, MissingDependencyError
+from toolkit.infer import gpu as gpu_module
 from toolkit.infer import machine
 from toolkit.infer.runtimes import Session, runtime
 
@@ -92,6 +94,85 @@ def test_each_call_makes_the_gpu_current_in_its_thread(gpu: FakeGpu, tmp_path: P
     gpu.calls.clear()
     session.logits(films(1))
     assert gpu.calls == ["cuCtxSetCurrent", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuStreamSynchronize"]
+
+
+@pytest.fixture
+def captured(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A session of TensorRT, which we capture ourselves."""
+    install_library(monkeypatch, gpu, brightness, "tensorrt")
+    return runtime("tensorrt").load([write_engine(tmp_path, backend="tensorrt")])
+
+
+def test_the_second_call_with_as_many_pictures_is_captured_and_launched(captured: Any, gpu: FakeGpu) -> None:
+    launches = []
+    for count, seed in ((3, 1), (3, 2), (3, 3), (2, 4), (2, 5), (3, 6)):
+        pictures = np.random.default_rng(seed).integers(0, 256, (count, 1, 32, 32), dtype=np.uint8)
+        assert captured.logits(pictures) == pytest.approx(brightness(pictures), abs=1e-5)
+        launches.append(captured.launch)
+    assert launches == ["kernel by kernel", "CUDA graph", "CUDA graph", "kernel by kernel", "CUDA graph", "kernel by kernel"]
+    assert gpu.calls.count("cuGraphLaunch") == 3
+    assert not gpu.graphs  # each was good for one number of pictures
+
+
+def test_slices_and_graphs_go_together(captured: Any) -> None:
+    for _ in range(3):
+        assert captured.logits(films(37)) == pytest.approx(brightness(films(37)), abs=1e-5)
+
+
+def test_an_engine_that_cannot_be_captured_runs_and_says_so(captured: Any, gpu: FakeGpu) -> None:
+    gpu.errors["cuStreamEndCapture"] = CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+    for _ in range(3):
+        gpu.queued = None
+        assert captured.logits(films(2)) == pytest.approx(brightness(films(2)), abs=1e-5)
+    assert captured.launch.startswith("kernel by kernel: The GPU refused cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
+    assert gpu.calls.count("cuStreamBeginCapture") == 1
+
+
+def test_graph_and_events_are_freed_with_the_session(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install_library(monkeypatch, gpu, brightness, "tensorrt")
+    session: Any = runtime("tensorrt").load([write_engine(tmp_path, backend="tensorrt")])
+    for _ in range(2):
+        session.device_ms(films(1))
+    assert gpu.graphs
+    assert gpu.events
+    del session
+    gc.collect()
+    assert not gpu.graphs
+    assert not gpu.events
+    assert not gpu.memory
+
+
+def test_tensorrt_rtx_is_asked_to_capture_by_itself(gpu: FakeGpu, tmp_path: Path) -> None:
+    session: Any = load(write_engine(tmp_path))
+    assert gpu.configs[0].cuda_graph_strategy == "whole"
+    for _ in range(3):
+        session.logits(films(1))
+    assert "cuStreamBeginCapture" not in gpu.calls
+    assert "TensorRT-RTX" in session.launch
+
+
+@pytest.mark.parametrize("backend", ["tensorrt-rtx", "tensorrt"])
+def test_the_gpus_own_time_is_that_of_the_engine_slice_by_slice(
+    backend: Any, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install_library(monkeypatch, gpu, brightness, backend)
+    session: Any = runtime(backend).load([write_engine(tmp_path, backend=backend)])
+    for _ in range(3):
+        assert session.device_ms(films(37)) == pytest.approx(0.25 * 37)
+
+
+def test_the_real_bindings_have_every_call_that_is_made() -> None:
+    import tensorrt_rtx
+    from cuda.bindings import driver
+
+    source = Path(gpu_module.__file__).read_text(encoding="utf-8")
+    made = set(re.findall(r'"(cu[A-Z]\w+)"', source))
+    assert len(made) > 15
+    assert all(hasattr(driver, name) for name in made)
+    assert hasattr(driver.CUstreamCaptureMode, "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL")
+    assert hasattr(tensorrt_rtx.ICudaEngine, "create_runtime_config")
+    assert hasattr(tensorrt_rtx.IRuntimeConfig, "cuda_graph_strategy")
+    assert hasattr(tensorrt_rtx.CudaGraphStrategy, "WHOLE_GRAPH_CAPTURE")
 
 
 def test_pictures_of_another_size_are_refused(gpu: FakeGpu, tmp_path: Path) -> None:

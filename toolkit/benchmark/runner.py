@@ -18,7 +18,7 @@ from PIL import Image
 
 from toolkit.benchmark.energy import Meter, find_meter, rest_watts
 from toolkit.benchmark.load import disturbance, now
-from toolkit.benchmark.timer import Rule, Times, histogram, median_interval, percentile, time_calls, time_until, trace
+from toolkit.benchmark.timer import Rule, Times, histogram, median_interval, percentile, time_calls, time_until, trace, unsteadiness
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import Frozen, decode_json, encode_json
 from toolkit.core.latency import LatencyRow, Scenario, Stopped
@@ -27,10 +27,11 @@ from toolkit.errors import CxrEdgeError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw
 from toolkit.infer.predictor import open_session
-from toolkit.infer.runtimes import Session
+from toolkit.infer.runtimes import OnDevice, Session
 
 FILM_EDGE_PX = 1024
 END_TO_END_RUNS, END_TO_END_WARMUP = 50, 3
+DEVICE_RUNS = 50
 
 
 class Job(Frozen, frozen=True, kw_only=True):
@@ -118,6 +119,7 @@ def measure_session(job: Job, loaded: Loaded, preprocessing: Preprocessing) -> L
         trace_ms=trace(seen.times),
         histogram_edges_ms=edges,
         histogram_counts=counts,
+        **_device_times(loaded.session, batch),
         **_film_times(loaded.session, film, preprocessing, job),
     )
 
@@ -141,12 +143,20 @@ def _watched(call: Callable[[], object], job: Job, backend: str) -> Watch:
     before = now()
     times, stopped = time_until(call, Rule(job.runs, job.precision_pct, job.most_s), 0)
     after = now()
-    disturbed = disturbance(before, after)
+    disturbed = "; ".join(filter(None, (disturbance(before, after), unsteadiness(times))))
     if isinstance(meter, str):
         return Watch(times, stopped, disturbed, None, meter)
     used = meter.joules() - joules - rest * (after.clock - before.clock)
     meter.close()
     return Watch(times, stopped, disturbed, max(used, 0.0) * 1000 / (len(times) * job.batch), f"{meter.name}, above rest")
+
+
+def _device_times(session: Session, batch: Pixels) -> dict[str, Any]:
+    """What a GPU says itself, the median of DEVICE_RUNS; nothing for a processor."""
+    if not isinstance(session, OnDevice):
+        return {}
+    times = [session.device_ms(batch) for _ in range(DEVICE_RUNS)]
+    return {"device_p50_ms": float(np.median(times)), "launch": session.launch}
 
 
 def _film_times(session: Session, film: bytes, preprocessing: Preprocessing, job: Job) -> dict[str, Any]:

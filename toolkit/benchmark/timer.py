@@ -18,6 +18,7 @@ FEWEST = 6  # below, no pair of order statistics covers the median in 95 of 100 
 CHUNK = 50
 PARTS = 20
 BINS = 40
+UNSTEADY_PCT, QUARTERS_NEED = 10.0, 80
 
 
 class Rule(NamedTuple):
@@ -62,6 +63,16 @@ def is_precise(times: Times, percent: float) -> bool:
     halves = [float(np.median(half)) for half in np.array_split(times, 2)]
     allowed = percent / 100 * float(np.median(times))
     return interval[1] - interval[0] < allowed and abs(halves[1] - halves[0]) < allowed
+
+
+def unsteadiness(times: Times) -> str:
+    """In words, that the machine's speed changed while it was timed: by more than UNSTEADY_PCT from one quarter of the runs to another.
+    Empty when it did not, or runs are too few to tell. What a neighbour on the same hardware or heat does, no counter of load shows."""
+    if len(times) < QUARTERS_NEED:
+        return ""
+    quarters = [float(np.median(part)) for part in np.array_split(times, 4)]
+    low, high = min(quarters), max(quarters)
+    return f"its speed changed meanwhile, from {low:.3g} to {high:.3g} ms" if high > low * (1 + UNSTEADY_PCT / 100) else ""
 
 
 def median_interval(times: Times) -> tuple[float, float] | None:

@@ -45,8 +45,9 @@ class LatencyRow(Frozen, frozen=True, kw_only=True):
     'precise' when that interval was narrow enough, 'limit' when time was up before, 'runs' when a number of runs was given.
     `decode_p50_ms`: file's bytes to array; `end_to_end_p50_ms`: file's bytes to logit; `load_ms`: files to ready; `first_ms`: the
     first inference after that. `energy_mj`: of one film, what the sensor sees less what it saw at rest; null with `energy_reason`.
-    `disturbed`: what else the machine did meanwhile, empty when nothing. `trace_ms`: p50 of each of up to 20 equal parts of the
-    runs, in their order. `histogram_edges_ms`: one more than counts. Fields with a default are missing in older reports.
+    `device_p50_ms`: on a GPU, p50 of its own work by its own clock, without copies; `launch` says how it was launched.
+    `disturbed`: what else the machine did meanwhile, or that its speed changed; empty when nothing. `trace_ms`: p50 of each of up to 20
+    equal parts of the runs, in their order. `histogram_edges_ms`: one more than counts. Fields with a default are missing in older reports.
     """
 
     artifact: str
@@ -71,6 +72,8 @@ class LatencyRow(Frozen, frozen=True, kw_only=True):
     stopped: Stopped = "runs"
     energy_mj: float | None = None
     energy_reason: str = "not asked for"
+    device_p50_ms: float | None = None
+    launch: str = ""
     disturbed: str = ""
     trace_ms: tuple[float, ...] = ()
     histogram_edges_ms: tuple[float, ...] = ()

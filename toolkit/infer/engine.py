@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,18 +71,24 @@ def _listener(trt: Any) -> Any:
 
 
 class EngineSession:
-    """A loaded engine with one execution context, and memory on the GPU for its largest batch; freed with the session."""
+    """A loaded engine with one execution context, and memory on the GPU for its largest batch; freed with the session.
 
-    def __init__(self, engine: Any, note: EngineNote, gpu: Gpu) -> None:
-        self._engine, self._context = engine, engine.create_execution_context()
-        self._gpu, self._stream, self._note = gpu, gpu.stream(), note
-        self._memory: dict[str, int] = {}
-        weakref.finalize(self, _release, gpu, self._memory, self._stream)
-        if self._context is None:
+    From the second call with equally many pictures on, TensorRT's is launched as one CUDA graph; TensorRT-RTX does so by itself. `launch`
+    says in words how the last call was launched.
+    """
+
+    def __init__(self, context: Any, note: EngineNote, gpu: Gpu) -> None:
+        if context is None:
             raise BundleError("The GPU has no room for the engine; close what else uses it and try again.")
+        self._context, self._gpu, self._note = context, gpu, note
+        self._held = Held(gpu, gpu.stream())
+        weakref.finalize(self, self._held.release)
+        self._captures = note.backend == "tensorrt"
+        self.launch = "kernel by kernel" if self._captures else "as TensorRT-RTX decides, a CUDA graph where it can"
+        self._last: tuple[int, ...] | None = None
         for tensor in (*note.inputs, *note.outputs):
-            self._memory[tensor.name] = gpu.reserve(_bytes(tensor, note.max_batch))
-            self._context.set_tensor_address(tensor.name, self._memory[tensor.name])
+            self._held.memory[tensor.name] = gpu.reserve(_bytes(tensor, note.max_batch))
+            self._context.set_tensor_address(tensor.name, self._held.memory[tensor.name])
 
     def logits(self, images: Pixels) -> NDArray[np.float32]:
         """uint8 `[N, 1, H, W]` -> float32 `[N]`, in slices of the engine's largest batch; raises BundleError when the GPU refuses."""
@@ -91,24 +98,98 @@ class EngineSession:
         """All outputs, in the graph's order."""
         return self._answers(images, self._note.outputs)
 
+    def device_ms(self, images: Pixels) -> float:
+        """Milliseconds that the GPU works on the pictures, by its own clock, without the copies to it and back."""
+        held = self._held
+        self._gpu.use()
+        held.events = held.events or (self._gpu.event(), self._gpu.event())
+        start, end = held.events
+        total = 0.0
+        for part in self._slices(images):
+            self._enter(images[part])
+            self._gpu.mark(start, held.stream)
+            self._execute()
+            self._gpu.mark(end, held.stream)
+            self._gpu.wait(held.stream)
+            total += self._gpu.between_ms(start, end)
+        return total
+
+    def _slices(self, images: Pixels) -> Iterator[slice]:
+        size = self._note.max_batch
+        return (slice(start, start + size) for start in range(0, len(images), size))
+
     def _answers(self, images: Pixels, wanted: Sequence[TensorNote]) -> tuple[NDArray[np.float32], ...]:
         self._gpu.use()
         found = tuple(np.empty((len(images), *tensor.shape[1:]), np.float32) for tensor in wanted)
-        for start in range(0, len(images), self._note.max_batch):
-            part = slice(start, start + self._note.max_batch)
-            self._run(images[part], {tensor.name: values[part] for tensor, values in zip(wanted, found, strict=True)})
+        for part in self._slices(images):
+            self._enter(images[part])
+            self._execute()
+            for tensor, values in zip(wanted, found, strict=True):
+                self._gpu.copy_out(self._held.memory[tensor.name], values[part], self._held.stream)
+            self._gpu.wait(self._held.stream)
         return found
 
-    def _run(self, images: Pixels, into: Mapping[str, NDArray[np.float32]]) -> None:
+    def _enter(self, images: Pixels) -> None:
+        """Queue the copy of the pictures, and let the context know how many they are. A graph is good for one number of pictures."""
         pixels = np.ascontiguousarray(images)
-        if not self._context.set_input_shape("image", pixels.shape):
-            raise BundleError(f"The engine does not take pictures of shape {pixels.shape}; prepare them as the bundle says.")
-        self._gpu.copy_in(self._memory["image"], pixels, self._stream)
-        if not self._context.execute_async_v3(self._stream):
+        if pixels.shape != self._last:
+            self._held.drop_graph()
+            if self._captures:
+                self.launch = "kernel by kernel"
+            self._last = None
+            if not self._context.set_input_shape("image", pixels.shape):
+                raise BundleError(f"The engine does not take pictures of shape {pixels.shape}; prepare them as the bundle says.")
+        self._gpu.copy_in(self._held.memory["image"], pixels, self._held.stream)
+        self._held.pixels = pixels  # until the copy is done
+
+    def _execute(self) -> None:
+        """Queue the engine: as a graph where there is one, or where one can be made now that it ran with this number of pictures."""
+        held, pixels = self._held, self._held.pixels
+        if held.graph is None and self._captures and self._last == pixels.shape:
+            self._capture()
+        if held.graph is None:
+            self._queue()
+        else:
+            self._gpu.launch(held.graph, held.stream)
+        self._last = pixels.shape
+
+    def _capture(self) -> None:
+        """Not every engine can be captured; one that cannot is queued as before, and `launch` says so."""
+        try:
+            self._held.graph = self._gpu.capture(self._queue, self._held.stream)
+            self.launch = "CUDA graph"
+        except BundleError as cause:
+            self._captures, self.launch = False, f"kernel by kernel: {cause}"
+
+    def _queue(self) -> None:
+        if not self._context.execute_async_v3(self._held.stream):
             raise BundleError("The GPU did not run the engine; close what else uses it and try again.")
-        for name, values in into.items():
-            self._gpu.copy_out(self._memory[name], values, self._stream)
-        self._gpu.wait(self._stream)
+
+
+@dataclass
+class Held:
+    """What a session holds on the GPU, and gives back."""
+
+    gpu: Gpu
+    stream: int
+    memory: dict[str, int] = field(default_factory=dict)
+    events: tuple[int, ...] = ()
+    graph: int | None = None
+    pixels: Pixels = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    def drop_graph(self) -> None:
+        """Forget the captured graph."""
+        if self.graph is not None:
+            self.gpu.drop_graph(self.graph)
+        self.graph = None
+
+    def release(self) -> None:
+        """Give everything back."""
+        self.gpu.use()
+        self.drop_graph()
+        for event in self.events:
+            self.gpu.drop_event(event)
+        self.gpu.release(self.memory.values(), self.stream)
 
 
 def load(backend: Backend, files: Sequence[Path], target: Target | None) -> EngineSession:
@@ -134,7 +215,17 @@ def load(backend: Backend, files: Sequence[Path], target: Target | None) -> Engi
     if loaded is None:
         where = f"on the GPU here, of compute capability {gpu.capability}"
         raise EngineError(f"{version} refuses {engine.name} {where}: {heard.problems()}; use an artifact for the processor.")
-    return EngineSession(loaded, note, gpu)
+    return EngineSession(_context(trt, backend, loaded), note, gpu)
+
+
+def _context(trt: Any, backend: Backend, engine: Any) -> Any:
+    """TensorRT-RTX compiles kernels for a number of pictures while the first calls run, and captures when they are there; a capture of ours
+    would keep the slow ones. None when the GPU has no room."""
+    if backend == "tensorrt":
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    return engine.create_execution_context(config)
 
 
 def note_of(engine: Path) -> Path:
@@ -144,7 +235,3 @@ def note_of(engine: Path) -> Path:
 
 def _bytes(tensor: TensorNote, batch: int) -> int:
     return math.prod(tensor.shape[1:]) * batch * np.dtype(tensor.dtype).itemsize
-
-
-def _release(gpu: Gpu, memory: dict[str, int], stream: int) -> None:
-    gpu.release(memory.values(), stream)

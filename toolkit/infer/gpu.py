@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,42 @@ class Gpu:
     def wait(self, stream: int) -> None:
         """Until all work of the stream is done."""
         self._ask("cuStreamSynchronize", stream)
+
+    def event(self) -> int:
+        """A mark that a stream can pass."""
+        return int(self._ask("cuEventCreate", 0))
+
+    def mark(self, event: int, stream: int) -> None:
+        """Let the event take the time at which the stream passes here."""
+        self._ask("cuEventRecord", event, stream)
+
+    def between_ms(self, start: int, end: int) -> float:
+        """Milliseconds of the GPU's own clock between two events that were passed."""
+        return float(self._ask("cuEventElapsedTime", start, end))
+
+    def drop_event(self, event: int) -> None:
+        """Give an event back."""
+        self._ask("cuEventDestroy", event)
+
+    def capture(self, work: Callable[[], object], stream: int) -> int:
+        """A graph of what `work` queues in the stream; none of it runs, whatever becomes of it the stream takes orders again."""
+        self._ask("cuStreamBeginCapture", stream, self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        try:
+            work()
+        finally:
+            graph = self._ask("cuStreamEndCapture", stream)
+        try:
+            return int(self._ask("cuGraphInstantiate", graph, 0))
+        finally:
+            self._ask("cuGraphDestroy", graph)
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Queue a captured graph."""
+        self._ask("cuGraphLaunch", graph, stream)
+
+    def drop_graph(self, graph: int) -> None:
+        """Give a captured graph back."""
+        self._ask("cuGraphExecDestroy", graph)
 
     def release(self, addresses: Iterable[int], stream: int) -> None:
         """Give memory and stream back."""

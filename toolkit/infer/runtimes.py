@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,17 @@ class Session(Protocol):
 
     def outputs(self, images: Pixels) -> tuple[NDArray[np.float32], ...]:
         """The same, and all further outputs of the graph, in its order; the second, where there is one, is `heatmap` `[N, h, w]`."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """What a session on a GPU can tell besides. `launch`: in words, how the last call was launched."""
+
+    launch: str
+
+    def device_ms(self, images: Pixels) -> float:
+        """Milliseconds that the GPU works on uint8 `[N, 1, H, W]`, by its own clock, without copies."""
         ...
 
 

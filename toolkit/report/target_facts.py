@@ -54,6 +54,7 @@ def _row(row: LatencyRow) -> dict[str, str]:
         "decoding, p50": milliseconds(row.decode_p50_ms),
         "load, then first inference": f"{milliseconds(row.load_ms)}, {milliseconds(row.first_ms)}",
         "peak memory": f"{row.peak_rss_mb:.0f} MB" if row.peak_rss_mb is not None else UNTOLD,
+        **({"the GPU alone, p50": f"{milliseconds(row.device_p50_ms)}, {row.launch}"} if row.device_p50_ms is not None else {}),
         "energy of a film": energy(row),
         "disturbed": row.disturbed or "no sign of it",
     }
