@@ -8,8 +8,8 @@ A shared machine changes its speed by a tenth within a second, and no counter te
 one halted while the other works, and both see the same machine (a call that a halt cuts in two is one of hundreds, and the median passes
 over it). Repeatability: how far the ROUNDS ratios lie apart, and the medians themselves, ours beside the other tool's. Disturbance: one run
 alone, and one beside processes that hog every core. Overhead: array in, decision out by our runtime, less the bare call of the session, in
-one process, in turns. On all cores. Prints, and keeps in docs/results/latency_checks.json; exit code 1 when a limit does not hold. Wants
-a machine that does nothing else.
+one process, in turns. On all cores. Prints, and keeps in docs/results/latency_checks-NAME.json; exit code 1 when a limit does not hold.
+Wants a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import Session
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
-OUT = Path(__file__).parent.parent / "docs" / "results" / "latency_checks.json"
+FOLDER = Path(__file__).parent.parent / "docs" / "results"
 ROUNDS, RUNS, WARMUP, SLICE_S = 5, 10000, 50, 0.1
 ALONE_RUNS, TURNS, TURN_RUNS = 1000, 200, 20
 AGREE_PCT, REPEAT_PCT, OVERHEAD_US = 5.0, 5.0, 60.0
@@ -249,6 +249,12 @@ def problems(found: Checks) -> list[str]:
     return said + [f"{one.artifact}: our runtime adds {one.added_us:.0f} microseconds" for one in over]
 
 
+def disturbance(found: Checks) -> str:
+    """How runs were marked, in a sentence."""
+    said = [f"'{one}'" if one else "nothing" for one in (found.alone, found.hogged)]
+    return f"Of disturbance a run of {found.fastest} says alone {said[0]}, and beside a hog on each core {said[1]}."
+
+
 def spread_pct(values: ArrayLike) -> float:
     """Largest less smallest, in percent of the median."""
     return float(100 * np.ptp(values) / np.median(values))
@@ -282,9 +288,9 @@ def main() -> None:
         found = check(Bundle(Path(sys.argv[1])), os.cpu_count() or 1)
     except CxrEdgeError as error:
         sys.exit(f"Error: {error}")
-    write_atomically(OUT, encode_json(found))
+    write_atomically(FOLDER / f"latency_checks-{found.bundle}.json", encode_json(found))
     print("\n\n".join(table(*one) for one in tables(found)))
-    print(f"\nAlone a run says {found.alone!r}, beside a hog {found.hogged!r}.")
+    print(f"\n{disturbance(found)}")
     if failed := problems(found):
         sys.exit("\n".join(failed))
 

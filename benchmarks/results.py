@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from benchmarks import artifacts, decode_drift, gpu, pruned_models, pruning_sweep
+from benchmarks import artifacts, decode_drift, gpu, latency_checks, pruned_models, pruning_sweep, scaling
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import write_atomically
@@ -145,6 +145,8 @@ def tables() -> str:
             *_sweep(),
             *_artifacts(),
             *_gpu(),
+            *_latency_checks(),
+            *_scaling(),
             *_decode_drift(),
             *_held_out_sets(),
         )
@@ -268,6 +270,26 @@ def _not_measured(rows: Sequence[gpu.Row]) -> list[str]:
             # An engine's file is named after its form: one reason for all of a library.
             forms.setdefault(re.sub(r"\S+\.engine", "the engine", row.reason), []).append(f"{row.network} {row.form}")
     return [f"Not measured: {', '.join(names)}. {reason}" for reason, names in forms.items()]
+
+
+def _latency_checks() -> list[str]:
+    """What benchmarks/latency_checks.py found."""
+    parts = []
+    for file in sorted(FOLDER.glob("latency_checks-*.json")):
+        found = read_json(file, latency_checks.Checks)
+        where = f"{found.bundle} on {found.processor}, {found.threads} threads"
+        title = f"## Our latencies beside other tools': {where} (benchmarks/latency_checks.py)"
+        tables = (_table(*one) for one in latency_checks.tables(found))
+        parts.append("\n".join((f"{title}\n", *tables, latency_checks.disturbance(found) + "\n")))
+    return parts
+
+
+def _scaling() -> list[str]:
+    """What benchmarks/scaling.py found: the numbers behind its plots."""
+    found = scaling.kept()
+    rows = [row for model in found for row in scaling.rows(model)]
+    where = ", ".join(dict.fromkeys(f"{model.processor}, {model.cores} cores" for model in found))
+    return [f"## Threads and batches on {where} (benchmarks/scaling.py)\n\n{_table(scaling.HEAD, rows)}"] if found else []
 
 
 def _decode_drift() -> list[str]:

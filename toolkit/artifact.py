@@ -68,10 +68,16 @@ class Exporter:
             target=target,
             files=tuple(FileEntry.of(self.folder, name) for name in names),
             requires=target.requires,
-            operating=operating.choose(self.holdout.labels, logits, self.recipe.train.target_recall),
+            operating=self._operating(logits),
             parity=checked,
         )
         return artifact, reason
+
+    def _operating(self, logits: parity.Logits) -> operating.OperatingPoint:
+        """Of held-out logits `[N]`."""
+        labels, errors = self.holdout.labels, self.recipe.export.uncertain_errors
+        point = operating.choose(labels, logits, self.recipe.train.target_recall)
+        return point if errors is None else operating.with_band(point, labels, logits, errors)
 
     def _with_engine(self, target: Target, names: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
         """The files with the engine before the typed graph, where it can be built here; else why not."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from toolkit.core.metrics import Confusion
-from toolkit.core.operating import OperatingPoint, choose
+from toolkit.core.operating import Band, OperatingPoint, choose, with_band
 
 Drawn = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -92,3 +92,54 @@ def test_separated_films_give_a_threshold_between_the_classes() -> None:
     point = choose(labels, logits, 0.97)
     assert (point.probability(logits) >= point.threshold).tolist() == [True, True, False, False]
     assert -8 < point.logit_threshold() < 9
+
+
+def test_the_band_by_hand() -> None:
+    """Ten of each class; a tenth of each may be on the wrong side outside the band."""
+    sick = np.array([-1.0, 0.5, 1, 2, 3, 4, 5, 6, 7, 8])
+    well = np.array([-8.0, -7, -6, -5, -4, -3, -2, -1.5, 0.2, 1.5])
+    labels, logits = np.repeat([1, 0], 10), np.concatenate([sick, well])
+    point = with_band(OperatingPoint(threshold=0.5), labels, logits, 0.1)
+    assert point.threshold == 0.5
+    band = point.band
+    assert band is not None
+    # One of ten pneumonias may lie below: the second lowest, .5, is the first kept, and .2 the next lower score. One of ten normals may
+    # lie above: .2 is the last one kept, and .5 the next higher score. So the edges meet, and contain the threshold.
+    assert band.low == pytest.approx(0.5)
+    assert band.high == pytest.approx((expit(0.2) + expit(0.5)) / 2)
+    assert (band.missed, band.false_alarms, band.unsure, band.films) == (0.1, 0.1, 0.05, 20)
+
+
+def test_no_errors_allowed_makes_the_band_hold_every_film_of_the_overlap() -> None:
+    labels, logits = np.array([1, 1, 1, 0, 0, 0]), np.array([-2.0, 1, 3, -3, -1, 2])
+    band = with_band(OperatingPoint(threshold=0.4), labels, logits, 1e-6).band
+    assert band is not None
+    assert (band.low, band.high) == pytest.approx((expit([-3, -2]).mean(), expit([2, 3]).mean()))
+    assert (band.missed, band.false_alarms, band.unsure) == (0, 0, 4 / 6)
+
+
+def test_classes_that_do_not_overlap_leave_nothing_uncertain() -> None:
+    labels, logits = np.array([1, 1, 0, 0]), np.array([2.0, 3, -2, -3])
+    point = with_band(OperatingPoint(threshold=0.5), labels, logits, 0.01)
+    assert point.band is not None
+    assert point.band.unsure == 0
+    assert not any(point.is_uncertain(value) for value in point.probability(logits))
+
+
+def test_the_rates_outside_the_band_hold_on_drawn_data(calibrated: Drawn) -> None:
+    labels, logits = calibrated
+    for most in (0.01, 0.05):
+        point = with_band(choose(labels, logits, 0.9), labels, logits, most)
+        scores, band = point.probability(logits), point.band
+        assert band is not None
+        assert (scores[labels == 1] < band.low).mean() <= most
+        assert (scores[labels == 0] >= band.high).mean() <= most
+        assert band.low <= point.threshold <= band.high
+        unsure = [point.is_uncertain(float(score)) for score in scores]
+        assert np.mean(unsure) == pytest.approx(band.unsure)
+
+
+def test_a_band_that_does_not_hold_its_threshold_is_refused() -> None:
+    band = Band(low=0.6, high=0.7, missed=0, false_alarms=0, unsure=0, films=1)
+    with pytest.raises(ValueError, match=r"its band, 0\.6 to 0\.7, does not hold its threshold 0\.5"):
+        OperatingPoint(threshold=0.5, band=band)

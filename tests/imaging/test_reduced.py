@@ -17,6 +17,7 @@ from toolkit.imaging.decode import decode_grey, read_grey
 from toolkit.imaging.prepare import least_px, prepare_file, prepare_raw
 
 WANTED = Preprocessing(size_px=32)
+REDUCED = Preprocessing(size_px=32, decode="reduced")
 
 
 def waves(height: int, width: int) -> NDArray[np.uint8]:
@@ -46,7 +47,7 @@ def jpeg(picture: Image.Image, **options: Any) -> bytes:
 )
 def test_the_decoded_picture_is_smaller_and_still_twice_the_target(size: tuple[int, int], decoded: tuple[int, int]) -> None:
     width, height = size
-    found = decode_grey(jpeg(Image.fromarray(waves(height, width))), least_px(WANTED)).size
+    found = decode_grey(jpeg(Image.fromarray(waves(height, width))), least_px(REDUCED)).size
     assert found == decoded
     assert max(found) < max(size)
     assert min(found) >= 2 * WANTED.size_px
@@ -55,22 +56,22 @@ def test_the_decoded_picture_is_smaller_and_still_twice_the_target(size: tuple[i
 @pytest.mark.parametrize("size", [(127, 500), (500, 127), (64, 64), (20, 20)])
 def test_a_picture_below_four_times_the_target_is_decoded_whole(size: tuple[int, int]) -> None:
     raw = jpeg(Image.fromarray(waves(size[1], size[0])))
-    assert np.array_equal(np.asarray(decode_grey(raw, least_px(WANTED))), np.asarray(decode_grey(raw)))
-    assert np.array_equal(prepare_raw(raw, WANTED, reduced=True), prepare_raw(raw, WANTED))
+    assert np.array_equal(np.asarray(decode_grey(raw, least_px(REDUCED))), np.asarray(decode_grey(raw)))
+    assert np.array_equal(prepare_raw(raw, REDUCED), prepare_raw(raw, WANTED))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("shape", [(520, 520), (300, 700)])
 def test_it_shows_the_same_film(mode: str, shape: tuple[int, int]) -> None:
     raw = jpeg(Image.fromarray(waves(*shape)).convert(mode))
-    reduced, whole = prepare_raw(raw, WANTED, reduced=True), prepare_raw(raw, WANTED)
+    reduced, whole = prepare_raw(raw, REDUCED), prepare_raw(raw, WANTED)
     assert (reduced.shape, reduced.dtype) == ((32, 32), np.uint8)
     assert np.abs(reduced.astype(int) - whole).max() <= 3
 
 
 def test_fine_detail_is_averaged_not_skipped() -> None:
     stripes = np.tile(np.array([0, 0, 255, 255], np.uint8), (512, 128))  # each block of 8 has the mean 127.5
-    found = prepare_raw(jpeg(Image.fromarray(stripes)), WANTED, reduced=True)
+    found = prepare_raw(jpeg(Image.fromarray(stripes)), REDUCED)
     assert np.abs(found.astype(int) - 127.5).max() <= 3
 
 
@@ -78,9 +79,9 @@ def test_reduced_decoding_is_deterministic_and_not_the_default(tmp_path: Path) -
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 500), np.uint8))
     raw = jpeg(noise)
     (tmp_path / "film.jpeg").write_bytes(raw)
-    first = prepare_raw(raw, WANTED, reduced=True)
-    assert np.array_equal(first, prepare_raw(raw, WANTED, reduced=True))
-    assert np.array_equal(first, prepare_file(tmp_path / "film.jpeg", WANTED, reduced=True))
+    first = prepare_raw(raw, REDUCED)
+    assert np.array_equal(first, prepare_raw(raw, REDUCED))
+    assert np.array_equal(first, prepare_file(tmp_path / "film.jpeg", REDUCED))
     assert not np.array_equal(first, prepare_raw(raw, WANTED))
     assert np.array_equal(prepare_file(tmp_path / "film.jpeg", WANTED), prepare_raw(raw, WANTED))
     assert read_grey(tmp_path / "film.jpeg").size == (500, 600)
@@ -91,21 +92,21 @@ def test_a_turned_jpeg_is_turned_after_it_was_reduced() -> None:
     exif[0x0112] = 6  # row 0 is the right side
     pixels = waves(300, 600)
     turned = jpeg(Image.fromarray(np.ascontiguousarray(np.rot90(pixels))), exif=exif)
-    found = decode_grey(turned, least_px(WANTED))
-    assert found.size == (150, 75) == decode_grey(jpeg(Image.fromarray(pixels)), least_px(WANTED)).size
-    assert np.abs(np.asarray(found).astype(int) - np.asarray(decode_grey(jpeg(Image.fromarray(pixels)), least_px(WANTED)))).max() <= 3
+    found = decode_grey(turned, least_px(REDUCED))
+    assert found.size == (150, 75) == decode_grey(jpeg(Image.fromarray(pixels)), least_px(REDUCED)).size
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(decode_grey(jpeg(Image.fromarray(pixels)), least_px(REDUCED)))).max() <= 3
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
 def test_other_formats_are_decoded_whole(kind: str) -> None:
     stream = io.BytesIO()
     Image.fromarray(waves(600, 500)).save(stream, kind)
-    assert decode_grey(stream.getvalue(), least_px(WANTED)).size == (500, 600)
-    assert np.array_equal(prepare_raw(stream.getvalue(), WANTED, reduced=True), prepare_raw(stream.getvalue(), WANTED))
+    assert decode_grey(stream.getvalue(), least_px(REDUCED)).size == (500, 600)
+    assert np.array_equal(prepare_raw(stream.getvalue(), REDUCED), prepare_raw(stream.getvalue(), WANTED))
 
 
 def test_pixels_are_not_decoded_at_all() -> None:
-    assert np.array_equal(prepare_raw(waves(600, 500), WANTED, reduced=True), prepare_raw(waves(600, 500), WANTED))
+    assert np.array_equal(prepare_raw(waves(600, 500), REDUCED), prepare_raw(waves(600, 500), WANTED))
 
 
 def test_the_size_of_the_file_is_what_is_checked() -> None:
@@ -116,4 +117,4 @@ def test_the_size_of_the_file_is_what_is_checked() -> None:
 def test_a_truncated_jpeg_is_refused_at_reduced_scale_too() -> None:
     raw = jpeg(Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 500), np.uint8)))
     with pytest.raises(ImageError, match="is damaged or truncated"):
-        prepare_raw(raw[: len(raw) // 2], WANTED, reduced=True)
+        prepare_raw(raw[: len(raw) // 2], REDUCED)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import EDGE, make_bundle
-from toolkit.core.bundle import Bundle
+from toolkit.core.bundle import Bundle, write_manifest
+from toolkit.core.operating import Band, OperatingPoint
 from toolkit.errors import BundleError, GateError, InputError
 from toolkit.infer import on_onnxruntime
 from toolkit.infer.predictor import Predictor, choose_artifact, pictures_below
@@ -89,3 +91,37 @@ def test_pictures_below_a_folder_come_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no film")
     assert list(pictures_below(tmp_path)) == wanted
     assert list(pictures_below(tmp_path / "gone")) == [tmp_path / "gone"]
+
+
+def test_inside_its_band_a_film_is_uncertain_and_keeps_label_and_probability(bundle: Path, tmp_path: Path) -> None:
+    manifest = Bundle(bundle).manifest
+    band = Band(low=0.4, high=0.7, missed=0.01, false_alarms=0.01, unsure=0.1, films=100)
+    point = OperatingPoint(threshold=0.5, band=band)
+    artifacts = tuple(msgspec.structs.replace(artifact, operating=point) for artifact in manifest.artifacts)
+    write_manifest(bundle, msgspec.structs.replace(manifest, artifacts=artifacts))
+    levels = (118, 127, 129, 138)  # the logit is a tenth of the level above 128
+    found = list(Predictor(Bundle(bundle)).predict([film(tmp_path / f"{level}.png", level) for level in levels]))
+    assert [one.decision for one in found] == ["NORMAL", "UNCERTAIN", "UNCERTAIN", "PNEUMONIA"]
+    assert [one.label for one in found] == ["NORMAL", "NORMAL", "PNEUMONIA", "PNEUMONIA"]
+    assert all(one.bundle_sha256 == Bundle(bundle).sha256 for one in found)
+
+
+@pytest.mark.parametrize("workers", [2, None])
+def test_decoding_ahead_changes_no_answer(bundle: Path, tmp_path: Path, workers: int | None) -> None:
+    paths = [film(tmp_path / f"{level}.png", level) for level in range(100, 156, 2)]
+    (tmp_path / "broken.png").write_bytes(b"no film")
+    paths.insert(9, tmp_path / "broken.png")
+    predictor = Predictor(Bundle(bundle))
+    one_by_one, ahead = ([msgspec.structs.replace(found, ms=0) for found in predictor.predict(paths, count)] for count in (1, workers))
+    assert one_by_one == ahead
+
+
+def test_bytes_are_judged_as_files_are_and_give_pixels_and_a_map(bundle: Path, tmp_path: Path) -> None:
+    predictor, path = Predictor(Bundle(bundle)), film(tmp_path / "a.png", 138)
+    judged = predictor.judge_bytes(path.read_bytes(), "a.png", heat=True)
+    (expected,) = predictor.predict([path])
+    assert judged.prediction.probability == expected.probability
+    assert judged.pixels is not None
+    assert (judged.pixels == 138).all()
+    assert judged.heat is not None
+    assert predictor.judge_bytes(b"", "nothing").prediction.error == "is empty (0 bytes)"

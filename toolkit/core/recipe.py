@@ -269,7 +269,8 @@ class QuantizeSpec(Frozen, frozen=True, kw_only=True):
 
 class ExportSpec(Frozen, frozen=True, kw_only=True):
     """Which artifacts are made, and how far each may depart from torch on held-out films. `capabilities`: the GPUs that TensorRT-RTX
-    engines are built for."""
+    engines are built for. `uncertain_errors`: outside the band of UNCERTAIN at most this share of the held-out pneumonias is missed, and
+    at most this share of the held-out normals a false alarm; null makes no band."""
 
     artifacts: Annotated[tuple[ArtifactName, ...], Meta(min_length=1)] = (
         "onnxruntime-fp32",
@@ -287,6 +288,7 @@ class ExportSpec(Frozen, frozen=True, kw_only=True):
     mean_logit_error_bf16: Positive = 0.1
     mean_logit_error_int8: Positive = 0.25
     capabilities: Annotated[tuple[Capability, ...], Meta(min_length=1)] = ("8.0", "8.6", "8.9", "12.0")
+    uncertain_errors: Annotated[float, Meta(gt=0, lt=0.5)] | None = 0.01
 
 
 class ValidateSpec(Frozen, frozen=True, kw_only=True):

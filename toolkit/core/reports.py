@@ -394,7 +394,10 @@ class Sensitivity(Frozen, frozen=True, kw_only=True):
 
 
 class Prediction(Frozen, frozen=True, kw_only=True):
-    """What is said of one film. `label` is the side of the threshold that it falls on; an unusable file has `error` instead."""
+    """What is said of one film. `label` is the side of the threshold that it falls on; `decision` is the label, or UNCERTAIN inside the
+    artifact's band. A file that cannot be used, or a picture that is no usable frontal chest film, is REJECTED: `error` says why, label and
+    probability are null. `ms`: decoding and inference. `bundle_sha256`: of the bundle's manifest. `heatmap`: where it was written.
+    """
 
     path: str
     label: str | None
@@ -404,6 +407,8 @@ class Prediction(Frozen, frozen=True, kw_only=True):
     artifact: str
     ms: float
     error: str | None = None
+    bundle_sha256: str = ""
+    heatmap: str | None = None
 
 
 class RunReport(Frozen, frozen=True, kw_only=True):

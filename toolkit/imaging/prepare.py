@@ -14,26 +14,22 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 REDUCED_LEAST = 2  # times the size that is asked for
 
 
-def prepare_file(path: Path, preprocessing: Preprocessing, reduced: bool = False) -> Pixels:
-    """A picture file as uint8 `[size, size]`; `reduced` as in `prepare_raw`; raises ImageError."""
-    return prepare(read_grey(path, least_px(preprocessing) if reduced else None), preprocessing)
+def prepare_file(path: Path, preprocessing: Preprocessing) -> Pixels:
+    """A picture file as uint8 `[size, size]`; raises ImageError."""
+    return prepare(read_grey(path, least_px(preprocessing)), preprocessing)
 
 
-def prepare_raw(raw: bytes | Pixels, preprocessing: Preprocessing, reduced: bool = False) -> Pixels:
-    """A picture file's bytes, or decoded grey pixels uint8 `[H, W]`, as uint8 `[size, size]`; raises ImageError.
-
-    `reduced`, for slow boards: a JPEG is decoded at the smallest of the scales 1/2, 1/4, 1/8 that leaves REDUCED_LEAST times `size` on
-    each edge, and then resampled as ever. Other pixels than at full scale, always the same ones: `validate.decode_drift` measures what
-    that changes, and a bundle is sealed and judged without it.
-    """
+def prepare_raw(raw: bytes | Pixels, preprocessing: Preprocessing) -> Pixels:
+    """A picture file's bytes, or decoded grey pixels uint8 `[H, W]`, as uint8 `[size, size]`; raises ImageError."""
     if not isinstance(raw, bytes):
         return prepare(Image.fromarray(raw), preprocessing)
-    return prepare(decode_grey(raw, least_px(preprocessing) if reduced else None), preprocessing)
+    return prepare(decode_grey(raw, least_px(preprocessing)), preprocessing)
 
 
-def least_px(preprocessing: Preprocessing) -> int:
-    """Pixels that reduced decoding leaves on each edge, so that the filter still averages over what it removes."""
-    return REDUCED_LEAST * preprocessing.size_px
+def least_px(preprocessing: Preprocessing) -> int | None:
+    """Pixels that reduced decoding leaves on each edge, so that the filter still averages over what it removes; None where films are
+    decoded whole. Other pixels than at full scale, always the same ones: `validate.decode_drift` measures what that changes."""
+    return REDUCED_LEAST * preprocessing.size_px if preprocessing.decode == "reduced" else None
 
 
 def prepare(picture: Image.Image, preprocessing: Preprocessing) -> Pixels:

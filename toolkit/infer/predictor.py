@@ -1,20 +1,35 @@
-"""From picture files to decisions, one file after another."""
+"""From picture files to decisions."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.reports import Prediction
 from toolkit.errors import GateError, ImageError
 from toolkit.imaging.decode import SUFFIXES, Pixels
-from toolkit.imaging.prepare import prepare_file
+from toolkit.imaging.prepare import prepare_file, prepare_raw
+from toolkit.infer.heat import occlusion
 from toolkit.infer.machine import family, why_not
 from toolkit.infer.runtimes import Session, runtime
+from toolkit.infer.stream import Prepared, prepared
 
-REJECTED = "REJECTED"
+REJECTED, UNCERTAIN = "REJECTED", "UNCERTAIN"
+Heat = NDArray[np.float32]
+
+
+class Judged(NamedTuple):
+    """A prediction; of a film that was judged also its pixels uint8 `[S, S]`, and its heat map float32 `[h, w]` where one was asked for."""
+
+    prediction: Prediction
+    pixels: Pixels | None = None
+    heat: Heat | None = None
 
 
 def choose_artifact(bundle: Bundle, name: str | None = None) -> Artifact:
@@ -47,35 +62,60 @@ class Predictor:
         self.artifact = choose_artifact(bundle, artifact_name)
         self.labels = bundle.manifest.labels
         self.preprocessing = bundle.manifest.preprocessing
+        self.bundle_sha256 = bundle.sha256
         self.session = open_session(bundle, self.artifact, threads)
 
-    def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
+    def predict(self, paths: Iterable[Path], workers: int = 1) -> Iterator[Prediction]:
         """One Prediction a file, in order; a file that cannot be used is REJECTED with its error, and the rest goes on."""
-        for path in paths:
-            started = time.perf_counter()
-            try:
-                pixels = prepare_file(path, self.preprocessing)
-            except ImageError as cause:
-                yield self._prediction(path, started, error=str(cause))
-            else:
-                yield self._prediction(path, started, probability=self._probability(pixels))
+        return (judged.prediction for judged in self.judge(paths, workers))
 
-    def _probability(self, pixels: Pixels) -> float:
-        logit = self.session.logits(pixels[None, None])
-        return float(self.artifact.operating.probability(logit)[0])
+    def judge(self, paths: Iterable[Path], workers: int | None = 1, *, heat: bool = False) -> Iterator[Judged]:
+        """The same with pixels, and heat maps where asked for. `workers` threads decode ahead, None for one a core; each film is then
+        judged by itself, so that answers do not depend on how many there are."""
+        for path, found in prepared(paths, self._prepare, workers):
+            yield self._judged(str(path), found, heat)
 
-    def _prediction(self, path: Path, started: float, probability: float | None = None, error: str | None = None) -> Prediction:
-        threshold = self.artifact.operating.threshold
-        label = None if probability is None else self.labels.names[probability >= threshold]
+    def judge_bytes(self, raw: bytes, name: str, *, heat: bool = False) -> Judged:
+        """The same of one picture file's bytes. Safe to be called from several threads, as far as the runtime is."""
+        ((_, found),) = prepared([raw], lambda content: prepare_raw(content, self.preprocessing), 1)
+        return self._judged(name, found, heat)
+
+    def _prepare(self, path: Path) -> Pixels:
+        return prepare_file(path, self.preprocessing)
+
+    def _judged(self, name: str, found: Prepared, heat: bool) -> Judged:
+        if isinstance(found.pixels, ImageError):
+            return Judged(self._prediction(name, found.ms, error=str(found.pixels)))
+        started = time.perf_counter()
+        logit, shown = self._answer(found.pixels, heat)
+        probability = float(self.artifact.operating.probability(logit)[0])
+        ms = found.ms + (time.perf_counter() - started) * 1000
+        return Judged(self._prediction(name, ms, probability=probability), found.pixels, shown)
+
+    def _answer(self, pixels: Pixels, heat: bool) -> tuple[NDArray[np.float32], Heat | None]:
+        """The logit `[1]`, and a heat map: the graph's own, or by occlusion where it has none."""
+        image = pixels[None, None]  # [1, 1, S, S]
+        if not heat:
+            return self.session.logits(image), None
+        logit, *maps = self.session.outputs(image)
+        return logit, maps[0][0] if maps else occlusion(self.session, pixels)
+
+    def _prediction(self, name: str, ms: float, probability: float | None = None, error: str | None = None) -> Prediction:
+        point = self.artifact.operating
+        label = decision = None
+        if probability is not None:
+            label = self.labels.names[probability >= point.threshold]
+            decision = UNCERTAIN if point.is_uncertain(probability) else label
         return Prediction(
-            path=str(path),
+            path=name,
             label=label,
             probability=probability,
-            threshold=threshold,
-            decision=label or REJECTED,
+            threshold=point.threshold,
+            decision=decision or REJECTED,
             artifact=self.artifact.name,
-            ms=(time.perf_counter() - started) * 1000,
+            ms=ms,
             error=error,
+            bundle_sha256=self.bundle_sha256,
         )
 
 

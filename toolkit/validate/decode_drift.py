@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,7 +111,8 @@ def compare(
 
 def _through(grey: Pixels, form: Form, preprocessing: Preprocessing) -> tuple[Pixels, bool]:
     """A film written, decoded and prepared, uint8 `[size, size]`; whether decoding gave the same pixels back."""
-    picture = decode_grey(ENCODERS[form.written](grey), least_px(preprocessing) if form.reduced else None)
+    asked = msgspec.structs.replace(preprocessing, decode="reduced") if form.reduced else preprocessing
+    picture = decode_grey(ENCODERS[form.written](grey), least_px(asked))
     return prepare(picture, preprocessing), np.array_equal(np.asarray(picture), grey)
 
 

@@ -1,0 +1,70 @@
+"""Decoding ahead: in order, bounded, and never further than needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from toolkit.errors import ImageError
+from toolkit.imaging.decode import Pixels
+from toolkit.infer.stream import AHEAD, prepared
+
+
+def picture(number: int) -> Pixels:
+    if number % 5 == 3:
+        raise ImageError(f"is number {number}")
+    time.sleep(0.001 * (number % 3))
+    return np.full((2, 2), number, np.uint8)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7, None])
+def test_results_come_in_order_and_a_bad_one_stops_nothing(workers: int | None) -> None:
+    found = list(prepared(range(40), picture, workers))
+    assert [item for item, _ in found] == list(range(40))
+    for number, one in found:
+        assert one.ms >= 0
+        if isinstance(one.pixels, ImageError):
+            assert str(one.pixels) == f"is number {number}"
+        else:
+            assert (one.pixels == number).all()
+    assert sum(isinstance(one.pixels, ImageError) for _, one in found) == 8
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_endless_list_is_read_only_as_far_as_needed(workers: int) -> None:
+    read = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal read
+        while True:
+            read += 1
+            yield 5 * read
+
+    found = prepared(endless(), picture, workers)
+    for place in range(1, 30):
+        next(found)
+        assert read <= place + AHEAD * workers
+    found.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_workers_work_at_the_same_time() -> None:
+    barrier = threading.Barrier(3, timeout=10)
+
+    def together(number: int) -> Pixels:
+        barrier.wait()
+        return np.zeros((1, 1), np.uint8)
+
+    assert len(list(prepared(range(9), together, 3))) == 9
+
+
+def test_other_errors_are_not_swallowed() -> None:
+    def broken(number: int) -> Pixels:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(prepared(range(9), broken, 2))
