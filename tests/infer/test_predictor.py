@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from toolkit.core.bundle import Bundle, write_manifest
 from toolkit.core.operating import Band, OperatingPoint
 from toolkit.errors import BundleError, GateError, InputError
 from toolkit.infer import on_onnxruntime
-from toolkit.infer.predictor import Predictor, choose_artifact, pictures_below
+from toolkit.infer.predictor import Predictor, Wanted, choose_artifact, pictures_below
 
 
 def film(path: Path, level: int) -> Path:
@@ -118,10 +119,11 @@ def test_decoding_ahead_changes_no_answer(bundle: Path, tmp_path: Path, workers:
 
 def test_bytes_are_judged_as_files_are_and_give_pixels_and_a_map(bundle: Path, tmp_path: Path) -> None:
     predictor, path = Predictor(Bundle(bundle)), film(tmp_path / "a.png", 138)
-    judged = predictor.judge_bytes(path.read_bytes(), "a.png", heat=True)
+    judged = predictor.judge_bytes(path.read_bytes(), "a.png", Wanted(heat=True, sha256=True))
     (expected,) = predictor.predict([path])
     assert judged.prediction.probability == expected.probability
-    assert judged.pixels is not None
-    assert (judged.pixels == 138).all()
+    assert judged.film is not None
+    assert (judged.film.pixels == 138).all()
+    assert judged.film.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert judged.heat is not None
     assert predictor.judge_bytes(b"", "nothing").prediction.error == "is empty (0 bytes)"

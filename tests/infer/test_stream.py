@@ -27,11 +27,11 @@ def test_results_come_in_order_and_a_bad_one_stops_nothing(workers: int | None) 
     assert [item for item, _ in found] == list(range(40))
     for number, one in found:
         assert one.ms >= 0
-        if isinstance(one.pixels, ImageError):
-            assert str(one.pixels) == f"is number {number}"
+        if isinstance(one.found, ImageError):
+            assert str(one.found) == f"is number {number}"
         else:
-            assert (one.pixels == number).all()
-    assert sum(isinstance(one.pixels, ImageError) for _, one in found) == 8
+            assert (one.found == number).all()
+    assert sum(isinstance(one.found, ImageError) for _, one in found) == 8
 
 
 @pytest.mark.parametrize("workers", [1, 3])

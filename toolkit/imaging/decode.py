@@ -40,13 +40,17 @@ _WARNINGS = threading.Lock()
 
 def read_grey(path: Path, least_px: int | None = None) -> Image.Image:
     """Like `decode_grey`, from a file; raises ImageError also when the file cannot be opened."""
+    return decode_grey(read_file(path), least_px)
+
+
+def read_file(path: Path) -> bytes:
+    """A picture file's bytes; raises ImageError when it cannot be opened."""
     if path.is_dir():
         raise ImageError("is a folder without pictures")
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as cause:
         raise ImageError(f"cannot be opened: {cause.strerror or cause}") from cause
-    return decode_grey(raw, least_px)
 
 
 def decode_grey(raw: bytes, least_px: int | None = None) -> Image.Image:

@@ -12,7 +12,8 @@ from toolkit.imaging.decode import Pixels
 
 EDGE_PX, MARGIN_PX, BAR_PX, TEXT_PX = 448, 16, 20, 14
 STRENGTH = 0.55  # of the colour, where the map is at its most
-STOPS = ((0, (0, 0, 4)), (64, (87, 16, 110)), (128, (188, 55, 84)), (192, (249, 142, 9)), (255, (252, 255, 164)))  # matplotlib's 'inferno'
+# matplotlib's 'inferno', at five places
+PLACES, COLOURS = (0, 64, 128, 192, 255), ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
 
 def overlay(film: Pixels, heat: NDArray[np.float32], label: str) -> bytes:
@@ -51,6 +52,5 @@ def _draw_bar(page: Image.Image, top: float, label: str) -> None:
 
 def _colours() -> NDArray[np.uint8]:
     """RGB of each level, `[256, 3]`."""
-    places, colours = zip(*STOPS, strict=True)
-    channels = [np.interp(np.arange(256), places, channel) for channel in np.array(colours).T]
+    channels = [np.interp(np.arange(256), PLACES, channel) for channel in np.array(COLOURS).T]
     return np.stack(channels, axis=1).round().astype(np.uint8)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
+from toolkit.core.files import sha256_of_bytes
 from toolkit.core.reports import Prediction
 from toolkit.errors import GateError, ImageError
-from toolkit.imaging.decode import SUFFIXES, Pixels
-from toolkit.imaging.prepare import prepare_file, prepare_raw
+from toolkit.imaging.decode import SUFFIXES, Pixels, read_file
+from toolkit.imaging.prepare import prepare_raw
 from toolkit.infer.heat import occlusion
 from toolkit.infer.machine import family, why_not
 from toolkit.infer.runtimes import Session, runtime
@@ -24,12 +25,29 @@ REJECTED, UNCERTAIN = "REJECTED", "UNCERTAIN"
 Heat = NDArray[np.float32]
 
 
+class Film(NamedTuple):
+    """Pixels uint8 `[S, S]`, and the digest of the file's bytes where it was asked for."""
+
+    pixels: Pixels
+    sha256: str | None = None
+
+
 class Judged(NamedTuple):
-    """A prediction; of a film that was judged also its pixels uint8 `[S, S]`, and its heat map float32 `[h, w]` where one was asked for."""
+    """A prediction; the film, where the file could be read; its heat map float32 `[h, w]`, where one was asked for."""
 
     prediction: Prediction
-    pixels: Pixels | None = None
+    film: Film | None = None
     heat: Heat | None = None
+
+
+class Wanted(NamedTuple):
+    """What is asked for beside the decision."""
+
+    heat: bool = False
+    sha256: bool = False
+
+
+NOTHING_ELSE = Wanted()
 
 
 def choose_artifact(bundle: Bundle, name: str | None = None) -> Artifact:
@@ -69,28 +87,31 @@ class Predictor:
         """One Prediction a file, in order; a file that cannot be used is REJECTED with its error, and the rest goes on."""
         return (judged.prediction for judged in self.judge(paths, workers))
 
-    def judge(self, paths: Iterable[Path], workers: int | None = 1, *, heat: bool = False) -> Iterator[Judged]:
-        """The same with pixels, and heat maps where asked for. `workers` threads decode ahead, None for one a core; each film is then
+    def judge(self, paths: Iterable[Path], workers: int | None = 1, wanted: Wanted = NOTHING_ELSE) -> Iterator[Judged]:
+        """The same with the films, and what else is wanted. `workers` threads decode ahead, None for one a core; each film is then
         judged by itself, so that answers do not depend on how many there are."""
-        for path, found in prepared(paths, self._prepare, workers):
-            yield self._judged(str(path), found, heat)
+        for path, found in prepared(paths, lambda path: self.prepare(read_file(path), wanted), workers):
+            yield self.decide(str(path), found, wanted)
 
-    def judge_bytes(self, raw: bytes, name: str, *, heat: bool = False) -> Judged:
-        """The same of one picture file's bytes. Safe to be called from several threads, as far as the runtime is."""
-        ((_, found),) = prepared([raw], lambda content: prepare_raw(content, self.preprocessing), 1)
-        return self._judged(name, found, heat)
+    def judge_bytes(self, raw: bytes, name: str, wanted: Wanted = NOTHING_ELSE) -> Judged:
+        """The same of one picture file's bytes."""
+        ((_, found),) = prepared([raw], lambda content: self.prepare(content, wanted), 1)
+        return self.decide(name, found, wanted)
 
-    def _prepare(self, path: Path) -> Pixels:
-        return prepare_file(path, self.preprocessing)
+    def prepare(self, raw: bytes, wanted: Wanted = NOTHING_ELSE) -> Film:
+        """A picture file's bytes, ready for the network; raises ImageError. Threads may do this side by side."""
+        return Film(prepare_raw(raw, self.preprocessing), sha256_of_bytes(raw) if wanted.sha256 else None)
 
-    def _judged(self, name: str, found: Prepared, heat: bool) -> Judged:
-        if isinstance(found.pixels, ImageError):
-            return Judged(self._prediction(name, found.ms, error=str(found.pixels)))
+    def decide(self, name: str, prepared_film: Prepared[Film], wanted: Wanted = NOTHING_ELSE) -> Judged:
+        """What is said of a film, or of a file that could not be read. One thread at a time, since not every runtime takes more."""
+        film, ms = prepared_film
+        if isinstance(film, ImageError):
+            return Judged(self._prediction(name, ms, error=str(film)))
         started = time.perf_counter()
-        logit, shown = self._answer(found.pixels, heat)
+        logit, heat = self._answer(film.pixels, wanted.heat)
         probability = float(self.artifact.operating.probability(logit)[0])
-        ms = found.ms + (time.perf_counter() - started) * 1000
-        return Judged(self._prediction(name, ms, probability=probability), found.pixels, shown)
+        ms += (time.perf_counter() - started) * 1000
+        return Judged(self._prediction(name, ms, probability=probability), film, heat)
 
     def _answer(self, pixels: Pixels, heat: bool) -> tuple[NDArray[np.float32], Heat | None]:
         """The logit `[1]`, and a heat map: the graph's own, or by occlusion where it has none."""
@@ -107,7 +128,7 @@ class Predictor:
             label = self.labels.names[probability >= point.threshold]
             decision = UNCERTAIN if point.is_uncertain(probability) else label
         return Prediction(
-            path=name,
+            path=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),  # what is no text in UTF-8 is no JSON either
             label=label,
             probability=probability,
             threshold=point.threshold,
