@@ -73,7 +73,18 @@ def test_predict_warns_of_a_bundle_of_synthetic_films(finished_run: Path, capsys
 def test_predict_json_lines_have_the_promised_keys(bundle: Path, tmp_path: Path, capsys: Captured) -> None:
     assert call_cli("predict", bundle, film(tmp_path / "a.png"), "--json", "-") == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert set(json.loads(line)) == {"path", "label", "probability", "threshold", "decision", "artifact", "ms", "error"}
+    assert set(json.loads(line)) >= {
+        "path",
+        "label",
+        "probability",
+        "threshold",
+        "decision",
+        "artifact",
+        "ms",
+        "error",
+        "bundle_sha256",
+        "heatmap",
+    }
 
 
 def test_predict_reads_a_folder_and_a_list_and_writes_csv(

@@ -79,10 +79,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is: control characters, line breaks and what is no text are escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
 def name_unusable(ctx: click.Context, unusable: dict[str, str]) -> None:
     """Name each input that could not be used on standard error and end with code 3 when there is one."""
     for name, reason in unusable.items():
-        click.echo(f"{name}: {reason}", err=True)
+        click.echo(f"{printable(name)}: {reason}", err=True)
     if unusable:
         click.echo(f"{len(unusable)} of the inputs could not be used.", err=True)
         ctx.exit(SOME_UNUSABLE)

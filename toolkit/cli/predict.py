@@ -2,114 +2,156 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any
 
 import click
-import msgspec
 
-from toolkit.cli.options import artifact_option, bundle_argument, name_unusable
+from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, printable
 from toolkit.core.bundle import Bundle
-from toolkit.core.codec import field_names
 from toolkit.core.files import text_written_whole
-from toolkit.core.reports import Prediction
-from toolkit.infer.predictor import Predictor, pictures_below
+from toolkit.infer.predictor import Judged, Predictor, Wanted, pictures_below
+from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, Sidecars, Sink
 
 STANDARD = "-"
 
 
 @click.command()
 @bundle_argument
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="PATH...")
 @artifact_option
 @click.option("--json", "json_file", metavar="FILE", help="Write one JSON object a line ('-' for standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write a CSV table ('-' for standard output).")
-@click.option("--threads", type=click.IntRange(1), help="Processor threads; by default the runtime chooses.")
+@click.option("--sidecar", is_flag=True, help="Write NAME.cxr-edge.json beside each film.")
+@click.option(
+    "--heatmap",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write each film with its heat map as a PNG. Where the model has none: 50 inferences a film.",
+)
+@click.option(
+    "--log",
+    "log_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append a line a film, without names, that survives a power cut.",
+)
+@click.option(
+    "--watch",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Judge each film that is dropped into DIR, until stopped; implies --sidecar.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), help="The model's processor threads [default: the runtime's choice for one film, 1 for several]."
+)
+@click.option("--workers", type=click.IntRange(1), help="Films that are decoded at once [default: one a core].")
 @click.pass_context
-def predict(
-    ctx: click.Context,
-    bundle_path: Path,
-    paths: tuple[str, ...],
-    artifact: str | None,
-    json_file: str | None,
-    csv_file: str | None,
-    threads: int | None,
-) -> None:
+def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **options: Any) -> None:
     """Judge films with BUNDLE. PATH is a picture, a folder, or '-' for a list of paths on standard input.
 
-    A file that cannot be used is named, the rest goes on, and the exit code is 3.
+    NORMAL or PNEUMONIA at the model's threshold, UNCERTAIN where the model's band says that it may well be wrong, REJECTED for what
+    cannot be read or is no usable film. A file that cannot be used is named, the rest goes on, and the exit code is 3. A screening aid,
+    no diagnosis.
 
     \b
-    Example:  cxr-edge predict exported/szanet film.jpeg folder/ --csv results.csv
+    Example:  cxr-edge predict exported/szanet film.jpeg folder/ --csv results.csv --heatmap maps
     """
+    if bool(paths) == bool(options["watch"]):
+        raise click.UsageError("Give one PATH or more, or --watch DIR.")
     bundle = Bundle(bundle_path)
-    predictor = Predictor(bundle, artifact, threads)
+    films, several = _films(paths)
+    predictor = Predictor(bundle, options["artifact"], options["threads"] or (1 if several or options["watch"] else None))
     if bundle.manifest.provenance.synthetic:
         click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
-    unusable = {}
     with ExitStack() as stack:
-        sinks: list[_Sink] = [
-            sink(stack.enter_context(_opened(target))) for sink, target in ((_JsonLines, json_file), (_CsvTable, csv_file)) if target
-        ]
-        if STANDARD not in (json_file, csv_file):
-            sinks.append(_People(sys.stdout))
-        for prediction in predictor.predict(_files(paths)):
-            for sink in sinks:
-                sink.write(prediction)
-            if prediction.error:
-                unusable[prediction.path] = prediction.error
-    name_unusable(ctx, unusable)
+        outputs = _Outputs(stack, options, bundle.manifest.labels.positive)
+        unusable = outputs.judge(predictor, *_work(stack, films, options))
+    if unusable:
+        click.echo(f"{unusable} of the inputs could not be used.", err=True)
+        ctx.exit(SOME_UNUSABLE)
 
 
-def _files(paths: tuple[str, ...]) -> Iterator[Path]:
-    for path in paths:
-        if path == STANDARD:
-            yield from (Path(line) for line in (line.rstrip("\n") for line in sys.stdin) if line)
-        else:
-            yield from pictures_below(Path(path))
+def _films(paths: tuple[str, ...]) -> tuple[Iterator[Path], bool]:
+    """All films, and whether there is more than one; the list may be long and is not read further than that."""
+    films = itertools.chain.from_iterable(_listed() if path == STANDARD else pictures_below(Path(path)) for path in paths)
+    first = list(itertools.islice(films, 2))
+    return itertools.chain(first, films), len(first) > 1
+
+
+def _listed() -> Iterator[Path]:
+    return (Path(line) for line in (line.rstrip("\n") for line in sys.stdin) if line)
+
+
+def _work(stack: ExitStack, films: Iterator[Path], options: dict[str, Any]) -> tuple[Iterable[Path], int | None]:
+    """What to judge, and with how many workers: a watched folder's films one by one, so that none waits for the next."""
+    if not options["watch"]:
+        return films, options["workers"]
+    from toolkit.infer.watch import arriving, watched
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stack.enter_context(watched(options["watch"]))
+    click.echo(f"Watching {options['watch']}; stop with Ctrl-C.", err=True)
+    return arriving(options["watch"], stop.wait), 1
+
+
+class _Outputs:
+    """Everything that is written of each film."""
+
+    def __init__(self, stack: ExitStack, options: dict[str, Any], positive: str) -> None:
+        kinds: dict[str, Callable[[IO[str]], Sink]] = {"json_file": JsonLines, "csv_file": CsvTable}
+        files = [options[kind] for kind in kinds if options[kind]]
+        if files == [STANDARD, STANDARD]:
+            raise click.UsageError("Only one of --json and --csv can go to standard output; give the other a file.")
+        if options["watch"] and set(files) - {STANDARD}:
+            raise click.UsageError("--watch has no end at which a file could be written: use --json -, or the files beside the films.")
+        self._sinks = [make(stack.enter_context(_opened(options[kind]))) for kind, make in kinds.items() if options[kind]]
+        self._sidecars = Sidecars() if options["sidecar"] or options["watch"] else None
+        self._heatmaps = HeatMaps(options["heatmap"], positive) if options["heatmap"] else None
+        if self._sidecars:
+            self._sinks.append(self._sidecars)
+        if options["log_file"]:
+            from toolkit.infer.audit import AuditLog
+
+            self._sinks.append(AuditLog(options["log_file"]))
+        if STANDARD not in files:
+            self._sinks.append(_People(sys.stdout))
+        self._wanted = Wanted(heat=self._heatmaps is not None, sha256=bool(self._sidecars or options["log_file"]))
+
+    def judge(self, predictor: Predictor, films: Iterable[Path], workers: int | None) -> int:
+        """Write all; how many could not be used, each of which is named on standard error as it comes."""
+        unusable = 0
+        noted = self._sidecars.noting(films) if self._sidecars else films
+        for found in predictor.judge(noted, workers, self._wanted):
+            judged = self._heatmaps.add(found) if self._heatmaps else found
+            for sink in self._sinks:
+                sink.write(judged)
+            if judged.prediction.error:
+                unusable += 1
+                click.echo(f"{printable(judged.prediction.path)}: {judged.prediction.error}", err=True)
+        return unusable
 
 
 def _opened(target: str) -> AbstractContextManager[IO[str]]:
     return nullcontext(sys.stdout) if target == STANDARD else text_written_whole(Path(target))
 
 
-class _Sink(Protocol):
-    """Takes one prediction after another."""
-
-    def write(self, prediction: Prediction) -> None: ...
-
-
-class _JsonLines:
-    """One JSON object a line."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self.stream = stream
-
-    def write(self, prediction: Prediction) -> None:
-        self.stream.write(msgspec.json.encode(prediction).decode() + "\n")
-
-
-class _CsvTable:
-    """A head and one row a film."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self.table = csv.writer(stream, lineterminator="\n")
-        self.table.writerow(field_names(Prediction))
-
-    def write(self, prediction: Prediction) -> None:
-        self.table.writerow(msgspec.structs.astuple(prediction))
-
-
 class _People:
     """A line a film: decision, probability, file."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self.stream = stream
+        self._stream = stream
 
-    def write(self, prediction: Prediction) -> None:
-        shown = "     -" if prediction.probability is None else f"{prediction.probability:6.3f}"
-        self.stream.write(f"{prediction.decision:<10} {shown}  {prediction.path}\n")
+    def write(self, judged: Judged) -> None:
+        said = judged.prediction
+        shown = "     -" if said.probability is None else f"{said.probability:6.3f}"
+        self._stream.write(f"{said.decision:<10} {shown}  {printable(said.path)}\n")
+        self._stream.flush()

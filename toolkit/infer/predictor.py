@@ -33,8 +33,9 @@ class Film(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A prediction; the film, where the file could be read; its heat map float32 `[h, w]`, where one was asked for."""
+    """A prediction of a file; the film, where the file could be read; its heat map float32 `[h, w]`, where one was asked for."""
 
+    path: Path
     prediction: Prediction
     film: Film | None = None
     heat: Heat | None = None
@@ -106,12 +107,12 @@ class Predictor:
         """What is said of a film, or of a file that could not be read. One thread at a time, since not every runtime takes more."""
         film, ms = prepared_film
         if isinstance(film, ImageError):
-            return Judged(self._prediction(name, ms, error=str(film)))
+            return Judged(Path(name), self._prediction(name, ms, error=str(film)))
         started = time.perf_counter()
         logit, heat = self._answer(film.pixels, wanted.heat)
         probability = float(self.artifact.operating.probability(logit)[0])
         ms += (time.perf_counter() - started) * 1000
-        return Judged(self._prediction(name, ms, probability=probability), film, heat)
+        return Judged(Path(name), self._prediction(name, ms, probability=probability), film, heat)
 
     def _answer(self, pixels: Pixels, heat: bool) -> tuple[NDArray[np.float32], Heat | None]:
         """The logit `[1]`, and a heat map: the graph's own, or by occlusion where it has none."""
