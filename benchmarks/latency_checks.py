@@ -6,10 +6,10 @@ Agreement: each artifact by `cxr-edge benchmark`'s own runner and by another too
 `benchmark_app` (`-hint latency -api sync`), for ONNX Runtime a bare loop around `InferenceSession.run` in a process without a line of ours.
 A shared machine changes its speed by a tenth within a second, and no counter tells: so the two processes run in turns of SLICE_S seconds,
 one halted while the other works, and both see the same machine (a call that a halt cuts in two is one of hundreds, and the median passes
-over it). Repeatability: how far the ROUNDS ratios lie apart, and the medians themselves, ours beside the other tool's. Disturbance: one run
-alone, and one beside processes that hog every core. Overhead: array in, decision out by our runtime, less the bare call of the session, in
-one process, in turns. On all cores. Prints, and keeps in docs/results/latency_checks-NAME.json; exit code 1 when a limit does not hold.
-Wants a machine that does nothing else.
+over it). Repeatability: ROUNDS runs of ours in such turns, and how far they lie apart. Disturbance: one run alone, and one beside
+processes that hog every core. Overhead: array in, decision out by our runtime, less the bare call of the session inside it, call by call.
+On all cores. Prints, and keeps in docs/results/latency_checks-NAME.json; exit code 1 when a limit does not hold. Wants a machine that does
+nothing else.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import SimpleNamespace
 from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from toolkit.benchmark.compare import calls_in_turns
 from toolkit.benchmark.host import describe_host
 from toolkit.benchmark.run import measure_job
 from toolkit.benchmark.runner import Job
+from toolkit.benchmark.timer import time_calls
 from toolkit.cli.options import table
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.codec import Frozen, decode_json, encode_json
@@ -46,8 +47,8 @@ from toolkit.infer.runtimes import Session
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
-ROUNDS, RUNS, WARMUP, SLICE_S = 5, 10000, 50, 0.1
-ALONE_RUNS, TURNS, TURN_RUNS = 1000, 200, 20
+ROUNDS, RUNS, WARMUP, SLICE_S = 5, 3000, 50, 0.1
+ALONE_RUNS = 1000
 AGREE_PCT, REPEAT_PCT, OVERHEAD_US = 5.0, 5.0, 60.0
 BARE = """
 import json, sys, time
@@ -75,12 +76,13 @@ class Start(NamedTuple):
 
 
 class Agreement(Frozen, frozen=True, kw_only=True):
-    """One artifact by us and `by` the other tool: p50 in milliseconds of each round."""
+    """One artifact by us and `by` the other tool: p50 in milliseconds of each round; `repeats_ms`: of ROUNDS runs of ours in turns."""
 
     artifact: str
     by: str
     theirs_ms: tuple[float, ...]
     ours_ms: tuple[float, ...]
+    repeats_ms: tuple[float, ...]
 
     @property
     def ratios(self) -> NDArray[np.float64]:
@@ -89,7 +91,7 @@ class Agreement(Frozen, frozen=True, kw_only=True):
 
 
 class Overhead(Frozen, frozen=True, kw_only=True):
-    """Medians of one film, milliseconds: the bare call, and what is added from array to decision, turn by turn."""
+    """Medians of one film, milliseconds: the bare call, and what is around it from array to decision."""
 
     artifact: str
     bare_ms: float
@@ -134,18 +136,24 @@ def check(bundle: Bundle, threads: int) -> Checks:
 def _agreement(bundle: Bundle, artifact: Artifact, threads: int) -> Agreement:
     openvino = artifact.target.backend == "openvino"
     command, read = (_benchmark_app(bundle, artifact), _app_median) if openvino else (_bare(bundle, artifact, threads), float)
-    job = encode_json(_job(bundle, artifact.name, threads, RUNS))
     rounds = []
+    own = Start([sys.executable, "-m", "toolkit.benchmark.runner"], encode_json(_job(bundle, artifact.name, threads, RUNS)))
     for _ in range(ROUNDS):
-        theirs, ours = in_turns(Start(command, b""), Start([sys.executable, "-m", "toolkit.benchmark.runner"], job))
-        rounds.append((read(theirs), decode_json(ours.encode(), LatencyRow, "row").p50_ms))
+        theirs, ours = in_turns(Start(command, b""), own)
+        rounds.append((read(theirs), _p50_ms(ours)))
         print(f"{artifact.name}: {rounds[-1][0]:.3f} ms by the other tool, {rounds[-1][1]:.3f} by ours", file=sys.stderr, flush=True)
-    other, own = zip(*rounds, strict=True)
-    return Agreement(artifact=artifact.name, by="benchmark_app" if openvino else "bare loop", theirs_ms=other, ours_ms=own)
+    theirs_ms, ours_ms = zip(*rounds, strict=True)
+    repeats = tuple(_p50_ms(printed) for printed in in_turns(*[own] * ROUNDS))
+    by = "benchmark_app" if openvino else "bare loop"
+    return Agreement(artifact=artifact.name, by=by, theirs_ms=theirs_ms, ours_ms=ours_ms, repeats_ms=repeats)
+
+
+def _p50_ms(printed: str) -> float:
+    return decode_json(printed.encode(), LatencyRow, "row").p50_ms
 
 
 def in_turns(*starts: Start) -> list[str]:
-    """What each process printed; one works at a time, SLICE_S seconds, until one of them is done."""
+    """What each process printed; one works at a time, SLICE_S seconds, until all but one are done."""
     with ExitStack() as stack:
         pairs = [(stack.enter_context(TemporaryFile()), stack.enter_context(TemporaryFile())) for _ in starts]
         for start, (stdin, _) in zip(starts, pairs, strict=True):
@@ -156,8 +164,8 @@ def in_turns(*starts: Start) -> list[str]:
         ]
         for one in running:
             one.send_signal(signal.SIGSTOP)
-        while all(one.poll() is None for one in running):
-            for one in running:
+        while len(left := [one for one in running if one.poll() is None]) > 1:
+            for one in left:
                 one.send_signal(signal.SIGCONT)
                 time.sleep(SLICE_S)
                 one.send_signal(signal.SIGSTOP)
@@ -219,30 +227,43 @@ def _overhead(bundle: Bundle, artifact: Artifact, threads: int) -> Overhead:
     session = open_session(bundle, artifact, threads)
     edge, point = bundle.manifest.preprocessing.size_px, artifact.operating
     film = np.random.default_rng(0).integers(0, 256, (edge, edge), dtype=np.uint8)
+    inner = timed(session)
 
     def decided() -> bool:
-        return bool(point.probability(session.logits(film[None, None]))[0] >= point.threshold)
+        return point.probability_of(float(session.logits(film[None, None])[0])) >= point.threshold
 
-    times = calls_in_turns({"bare": _bare_call(session, film[None, None]), "ours": decided}, TURN_RUNS, TURNS)
-    bare, ours = np.median(times["bare"], axis=1), np.median(times["ours"], axis=1)
-    return Overhead(artifact=artifact.name, bare_ms=float(np.median(bare)), added_ms=float(np.median(ours - bare)))
+    whole = time_calls(decided, ALONE_RUNS, WARMUP)
+    bare = np.array(inner[-ALONE_RUNS:])
+    return Overhead(artifact=artifact.name, bare_ms=float(np.median(bare)), added_ms=float(np.median(whole - bare)))
 
 
-def _bare_call(session: Session, film: np.ndarray) -> Callable[[], object]:
-    """The runtime's own call on a film that is in its place already."""
+def timed(session: Session) -> list[float]:
+    """Where the milliseconds of each bare call of the session's runtime will be found, from now on."""
+    inner: list[float] = []
+
+    def watched(call: Callable[..., object]) -> Callable[..., object]:
+        def timing(*arguments: object, **named: object) -> object:
+            started = time.perf_counter_ns()
+            answer = call(*arguments, **named)
+            inner.append((time.perf_counter_ns() - started) / 1e6)
+            return answer
+
+        return timing
+
     if isinstance(session, OpenvinoSession):
-        session.logits(film)
-        return session._one.infer
-    run = session._run  # type: ignore[attr-defined]
-    return lambda: run(("logit",), {"image": film})
+        own = session._own()
+        session._threads.one = own._replace(request=SimpleNamespace(infer=watched(own.request.infer)))  # type: ignore[arg-type]
+    else:
+        session._run = watched(session._run)  # type: ignore[attr-defined]
+    return inner
 
 
 def problems(found: Checks) -> list[str]:
     """What does not hold."""
     apart = [one for one in found.agreement if abs(float(np.median(one.ratios)) - 1) * 100 > AGREE_PCT]
     said = [f"{one.artifact}: ours is {np.median(one.ratios):.3f} of {one.by}'s" for one in apart]
-    loose = [one for one in found.agreement if spread_pct(one.ratios) > REPEAT_PCT]
-    said += [f"{one.artifact}: {ROUNDS} ratios differ by {spread_pct(one.ratios):.1f} %" for one in loose]
+    loose = [one for one in found.agreement if spread_pct(one.repeats_ms) > REPEAT_PCT]
+    said += [f"{one.artifact}: {ROUNDS} runs differ by {spread_pct(one.repeats_ms):.1f} %" for one in loose]
     if "other work" in found.alone or "other work" not in found.hogged:
         said.append(f"alone a run says {found.alone!r}, beside a hog {found.hogged!r}")
     over = [one for one in found.overhead if one.added_us > OVERHEAD_US]
@@ -269,15 +290,14 @@ def tables(found: Checks) -> tuple[Table, Table]:
             f"{np.median(one.theirs_ms):.3f}",
             f"{np.median(one.ours_ms):.3f}",
             f"{np.median(one.ratios):.3f}",
-            f"{spread_pct(one.ratios):.1f} %",
-            f"{spread_pct(one.ours_ms):.1f} %",
-            f"{spread_pct(one.theirs_ms):.1f} %",
+            f"{min(one.ratios):.3f} to {max(one.ratios):.3f}",
+            f"{spread_pct(one.repeats_ms):.1f} %",
         )
         for one in found.agreement
     ]
     overhead = [(one.artifact, f"{one.bare_ms:.3f}", f"{one.added_us:.0f}") for one in found.overhead]
     return (
-        (("artifact", "other tool", "its p50 ms", "our p50 ms", "ratio", "ratios differ by", "ours differ by", "its differ by"), agreement),
+        (("artifact", "other tool", "its p50 ms", "our p50 ms", "ratio", "least and most", "five runs of ours differ by"), agreement),
         (("artifact", "bare call ms", "added microseconds"), overhead),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -120,6 +120,14 @@ def reseal(folder: Path) -> None:
 
     artifacts = tuple(msgspec.structs.replace(artifact, files=fresh(artifact.files)) for artifact in manifest.artifacts)
     write_manifest(folder, msgspec.structs.replace(manifest, artifacts=artifacts, files=fresh(manifest.files)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled models of tests are not kept among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -38,11 +38,13 @@ ROOMS: dict[str, set[str]] = {
     "quantize": {"models", "data", "imaging"},
     "export": {"infer"},
     "infer": {"imaging"},
+    "screen": set(),  # data alone
+    "serve": {"imaging", "infer"},
     "validate": {"infer", "data", "imaging"},
     "benchmark": {"infer", "imaging"},
     "devices": {"benchmark", "data", "imaging", "infer", "validate"},
     "report": set(),
-    "cli": {"benchmark", "data", "devices", "export", "imaging", "infer", "validate", "report", "pipeline", "seal"},
+    "cli": {"benchmark", "data", "devices", "export", "imaging", "infer", "validate", "report", "serve", "pipeline", "seal"},
 }
 # A library lives in these rooms or files and nowhere else.
 HOMES = {
@@ -55,6 +57,9 @@ HOMES = {
     "nncf": {"quantize/for_openvino.py"},
     "onnx": {"quantize/lower.py", "quantize/for_onnxruntime.py", "quantize/bias.py", "export/to_onnx.py", "export/typed.py"},
     "onnx_ir": {"quantize/lower.py", "quantize/rewrites.py", "quantize/heatmap.py", "quantize/nodes.py", "export/typed.py"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "python_multipart": {"serve"},
     "tensorrt_rtx": {"infer/engine.py"},
     "tensorrt": {"infer/engine.py"},
     "cuda": {"infer/gpu.py"},
@@ -79,7 +84,7 @@ TORCH_FREE = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for file in FILES
     if file.relative_to(PACKAGE).parts[0]
-    in ("core", "imaging", "infer", "export", "validate", "benchmark", "devices", "cli", "data", "quantize")
+    in ("core", "imaging", "infer", "screen", "export", "validate", "benchmark", "devices", "serve", "cli", "data", "quantize")
     and file.name not in ("loader.py", "lower.py", "__main__.py")
 )
 
@@ -147,10 +152,11 @@ def test_the_clinics_half_imports_without_torch() -> None:
 
 
 def test_predict_and_doctor_import_only_the_base_install() -> None:
-    blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn", "pydicom")
-    names = ["toolkit.cli.main", "toolkit.cli.predict", "toolkit.cli.doctor", "toolkit.cli.benchmark", "toolkit.cli.bundle"]
+    blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn", "pydicom", "starlette")
+    verbs = ("predict", "doctor", "benchmark", "bundle", "serve")
+    names = ["toolkit.cli.main", *(f"toolkit.cli.{verb}" for verb in verbs)]
     done = subprocess.run([sys.executable, "-c", BLOCK.format(blocked=blocked, names=names)], capture_output=True, text=True, check=False)
-    assert done.stdout == "imported 5\n", done.stderr
+    assert done.stdout == "imported 6\n", done.stderr
 
 
 def test_importing_the_package_imports_nothing_else() -> None:

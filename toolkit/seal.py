@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+import toolkit.screen
 from toolkit.benchmark.run import single_stream_p50
 from toolkit.core.artifacts import FileEntry
-from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, write_manifest
+from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, ScreenEntry, write_manifest
 from toolkit.core.codec import encode_json, read_json, to_plain
 from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, write_atomically
 from toolkit.core.reports import DriftReport, DriftRow, FlipPicture, RunReport
@@ -26,6 +27,7 @@ from toolkit.validate.robustness import REFERENCE_CORRUPTIONS
 from toolkit.validate.scores import read_scores
 
 BUNDLE, REPORT_JSON, REPORT_HTML = "bundle", "report.json", "report.html"
+SCREEN = Path(toolkit.screen.__file__).parent
 
 
 def seal(run: Run) -> RunReport:
@@ -66,12 +68,15 @@ def _judged_manifest(run: Run) -> Manifest:
         left_out={**exported.left_out, **slower_than_float(latency)},
         measured_on=latency.host.processor,
         reference=reference,
+        screen=None if exported.provenance.synthetic else read_json(SCREEN / "screen.json", ScreenEntry),
     )
 
 
 def _fill(run: Run, manifest: Manifest, place: Path) -> None:
     for file in {file.path for artifact in manifest.artifacts for file in artifact.files}:
         shutil.copyfile(run.folder("export") / file, place / file)
+    if manifest.screen:
+        shutil.copyfile(SCREEN / manifest.screen.file.path, place / manifest.screen.file.path)
     judged = [name for name in (REFERENCE_SCORES, REFERENCE_CORRUPTIONS) if (run.folder("validate") / name).is_file()]
     for name in judged:
         shutil.copyfile(run.folder("validate") / name, place / name)

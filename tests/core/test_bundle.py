@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import make_bundle
+from toolkit.core.artifacts import FileEntry
 from toolkit.core.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, write_manifest
+from toolkit.core.codec import to_plain
 from toolkit.core.files import sha256_of, sha256_of_bytes
 from toolkit.errors import BundleError, GateError, InputError
 
@@ -202,3 +204,40 @@ def test_candidates_come_in_the_recommended_order(bundle: Path) -> None:
     opened = Bundle(bundle)
     assert [artifact.name for artifact in opened.candidates("x86")] == ["openvino-fp32", "onnxruntime-fp32"]
     assert [file.path for file in opened.manifest.all_files()] == [MODEL]  # shared, counted once
+
+
+def add_screen(folder: Path, **changes: object) -> None:
+    """Name a file of three bytes as the bundle's screen."""
+    (folder / "screen.onnx").write_bytes(b"abc")
+    limits = {"contrast_least": 3, "clipped_most": 0.9, "bright_least": 40, "dark_most": 215, "usable_least": 0.5, "inverted_most": 1}
+    count = {"pictures": 2, "rejected": 1}
+    entry = {"file": to_plain(FileEntry.of(folder, "screen.onnx")), "size_px": 96, "limits": limits, "films": count, "others": count}
+    edit(folder, lambda data: data.update(screen={**entry, **changes}))
+
+
+def test_a_bundle_sealed_without_screen_has_none(bundle: Path) -> None:
+    edit(bundle, lambda data: data.pop("screen"))
+    opened = Bundle(bundle)
+    assert opened.manifest.screen is None
+    assert opened.verified_screen() is None
+
+
+def test_the_screen_belongs_to_the_bundle_and_is_verified(bundle: Path) -> None:
+    add_screen(bundle)
+    opened = Bundle(bundle)
+    assert {file.path for file in opened.manifest.all_files()} == {MODEL, "screen.onnx"}
+    opened.verify()
+    assert opened.verified_screen() == bundle / "screen.onnx"
+    (bundle / "screen.onnx").write_bytes(b"abd")
+    for check in (opened.verify, opened.verified_screen):
+        with pytest.raises(BundleError, match=r"screen\.onnx was changed"):
+            check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"size_px": 4}, "'screen.size_px': Expected `int` >= 16"), ({"hint": 1}, "unknown key 'screen.hint'")]
+)
+def test_a_screen_of_another_form_is_refused(changes: dict[str, object], words: str, bundle: Path) -> None:
+    add_screen(bundle, **changes)
+    with pytest.raises(BundleError, match=words):
+        Bundle(bundle)

@@ -143,3 +143,11 @@ def test_a_band_that_does_not_hold_its_threshold_is_refused() -> None:
     band = Band(low=0.6, high=0.7, missed=0, false_alarms=0, unsure=0, films=1)
     with pytest.raises(ValueError, match=r"its band, 0\.6 to 0\.7, does not hold its threshold 0\.5"):
         OperatingPoint(threshold=0.5, band=band)
+
+
+def test_one_films_probability_is_that_of_many() -> None:
+    logits = np.concatenate([np.random.default_rng(3).normal(0, 5, 1000), [0.0, 1e9, -1e9]])
+    for temperature in (0.3, 1.0, 2.5):
+        point = OperatingPoint(temperature=temperature)
+        one_by_one = [point.probability_of(float(logit)) for logit in logits]
+        assert one_by_one == pytest.approx(point.probability(logits), rel=1e-14)

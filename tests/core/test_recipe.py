@@ -123,7 +123,7 @@ def test_the_sections_of_training_are_read(minimal: Path) -> None:
             "shear_rad, zoom, flip, rotate_deg, shift, aspect, crop, gamma, contrast, brightness, blur_px, noise, erase",
         ),
         ("data.rule", "holdout, holdout_rule, kept_away, holdout_augment, phantom"),
-        ("preprocessing.mean", "size_px, colour, resize, resample, normalise, scale, offset, channels"),
+        ("preprocessing.mean", "size_px, colour, resize, resample, decode, normalise, scale, offset, channels"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_valid_ones(key: str, valid: str, minimal: Path) -> None:

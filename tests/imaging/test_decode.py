@@ -85,6 +85,36 @@ def test_sixteen_bits_are_divided_by_257(kind: str) -> None:
     assert np.array_equal(decoded(encoded(GREYS.astype(np.uint16) * 257, kind)), GREYS)
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "CMYK", "I;16"])
+def test_tiff_without_loss_keeps_each_pixel(mode: str, compression: str) -> None:
+    picture = Image.fromarray(GREYS.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(GREYS).convert(mode)
+    assert np.array_equal(decoded(encoded(picture, "TIFF", compression=compression)), GREYS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_bmp_of_each_kind(mode: str) -> None:
+    board = Image.fromarray(np.where(np.indices((16, 24)).sum(0) % 2, 255, 0).astype(np.uint8))
+    assert np.array_equal(decoded(encoded(board.convert(mode), "BMP")), np.asarray(board))
+
+
+def test_a_jpeg_inside_a_tiff() -> None:
+    assert decoded(encoded(jpeg_blocks(), "TIFF", compression="jpeg", quality=95)) == pytest.approx(jpeg_blocks().astype(float), abs=3)
+
+
+@pytest.mark.parametrize("picture", ["RGBA", "LA", "CMYK", "P", "I;16"])
+def test_a_large_picture_is_converted_in_strips_with_the_same_result(picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (61, 47), np.uint8)
+    drawn = Image.fromarray(noise.astype(np.uint16) * 257) if picture == "I;16" else Image.fromarray(noise).convert(picture)
+    if "A" in picture:
+        drawn.putalpha(Image.fromarray(noise[::-1].copy()))
+    raw = encoded(drawn, "TIFF" if picture == "CMYK" else "PNG")
+    whole = decoded(raw)
+    for pixels in (1, 47 * 7, 10**9):
+        monkeypatch.setattr("toolkit.imaging.decode.STRIP_PIXELS", pixels)
+        assert np.array_equal(decoded(raw), whole)
+
+
 @pytest.mark.parametrize("brightest", [255, 4095])
 def test_a_dark_picture_of_sixteen_bits_stays_dark(brightest: int) -> None:
     raw = encoded(np.full((16, 16), brightest, np.uint16), "PNG")
@@ -179,6 +209,13 @@ def orientation(number: int) -> Image.Exif:
 def test_a_rotated_picture_is_turned_upright(number: int) -> None:
     raw = encoded(np.ascontiguousarray(STORED[number]), "PNG", exif=orientation(number))
     assert np.array_equal(decoded(raw), UPRIGHT)
+
+
+@pytest.mark.parametrize("number", STORED)
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP"])
+def test_other_formats_are_turned_too(kind: str, number: int) -> None:
+    options = {"exif": orientation(number), **({"lossless": True} if kind == "WEBP" else {})}
+    assert np.array_equal(decoded(encoded(np.ascontiguousarray(STORED[number]), kind, **options)), UPRIGHT)
 
 
 def test_a_rotated_jpeg_is_turned_upright() -> None:

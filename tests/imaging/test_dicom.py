@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from benchmarks.fuzz import lossless_jpeg
 from toolkit.errors import CxrEdgeError, ImageError
 from toolkit.imaging.decode import SUFFIXES, decode_grey, read_grey
 from toolkit.imaging.look import look_of
@@ -279,6 +281,87 @@ def test_a_compressed_film_is_read_where_a_decoder_is_here() -> None:
     assert np.array_equal(np.asarray(decode_grey(written(dataset))), GREYS)
 
 
+NOISE = np.random.default_rng(8).integers(0, 2**12, (40, 30), np.uint16)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.57", JPEGLosslessSV1])
+@pytest.mark.parametrize("pixels", [GREYS, DEEP, TWELVE, NOISE, NOISE.astype(np.uint8)], ids=["8", "16", "12", "noise", "noise of 8"])
+def test_jpeg_lossless_keeps_each_pixel(pixels: NDArray[Any], syntax: str) -> None:
+    found = np.asarray(decode_grey(coded(film(pixels), syntax, lossless_jpeg(pixels))))
+    assert np.array_equal(found, decoded(pixels))
+
+
+@pytest.mark.parametrize("frame", [lambda raw: raw[: len(raw) // 2], lambda raw: raw[:40], lambda raw: raw[:2] + bytes(40)])
+def test_a_damaged_lossless_jpeg_is_refused_or_shows_what_is_there(frame: Callable[[bytes], bytes]) -> None:
+    raw = coded(film(NOISE), JPEGLosslessSV1, frame(lossless_jpeg(NOISE)))
+    try:
+        assert decode_grey(raw).size == (30, 40)
+    except ImageError as refused:
+        assert str(refused).startswith(("is ", "holds a "))
+
+
+def test_a_lossless_jpeg_larger_than_announced_is_not_decoded() -> None:
+    with pytest.raises(ImageError, match="says 16x16 px and holds a compressed picture of 30x40 px"):
+        decode_grey(coded(film(DEEP), JPEGLosslessSV1, lossless_jpeg(NOISE)))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_deep_jpeg_2000_keeps_each_pixel(bits: int) -> None:
+    pixels = NOISE % np.uint16(2**bits - 1)
+    frame = picture_bytes(pixels, "JPEG2000", no_jp2=True)
+    assert np.array_equal(np.asarray(decode_grey(coded(film(pixels), JPEG2000Lossless, frame))), decoded(pixels))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("pixels", [NOISE, NOISE.astype(np.uint8), np.zeros_like(NOISE)], ids=["16", "8", "even"])
+def test_runs_give_what_pydicom_makes_of_them(pixels: NDArray[Any], colour: bool) -> None:
+    rgb: Elements = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    stored = np.ascontiguousarray(np.stack([pixels, pixels.T.reshape(pixels.shape), pixels[::-1]], axis=2)) if colour else pixels
+    dataset = film(stored, **(rgb if colour else {}))
+    plain = np.asarray(decode_grey(written(dataset)))
+    dataset.compress(RLELossless)
+    assert np.array_equal(np.asarray(decode_grey(written(dataset))), plain)
+
+
+def test_runs_of_ybr_become_luma() -> None:
+    ybr = np.ascontiguousarray(np.broadcast_to(np.array([90, 140, 110], np.uint8), (16, 16, 3)))
+    dataset = film(ybr, SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL", PlanarConfiguration=0)
+    plain = np.asarray(decode_grey(written(dataset)))
+    dataset.compress(RLELossless)
+    assert np.array_equal(np.asarray(decode_grey(written(dataset))), plain)
+    assert plain == pytest.approx(90, abs=2)
+
+
+def test_runs_may_reach_from_row_to_row() -> None:
+    frame = struct.pack("<16L", 1, 64, *(0,) * 14) + bytes([257 - 128, 7, 257 - 128, 9])  # 128 of each
+    found = np.asarray(decode_grey(coded(film(GREYS), RLELossless, frame))).ravel()
+    assert (found[:128] == 7).all()
+    assert (found[128:] == 9).all()
+
+
+@pytest.mark.parametrize("frame", [bytes(64), struct.pack("<16L", 1, 64, *(0,) * 14), struct.pack("<16L", 1, 9**9, *(0,) * 14) + bytes(99)])
+def test_runs_that_end_too_early_are_refused(frame: bytes) -> None:
+    with pytest.raises(ImageError, match="is a DICOM file that is damaged|has 0 segments of runs; expected 1"):
+        decode_grey(coded(film(GREYS), RLELossless, frame))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_large_film_is_shown_in_strips_with_the_same_result(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = written(film(NOISE, BitsStored=bits, WindowCenter=100, WindowWidth=151))
+    whole = np.asarray(decode_grey(raw))
+    for pixels in (1, 30 * 7):
+        monkeypatch.setattr("toolkit.imaging.dicom.STRIP_PIXELS", pixels)
+        assert np.array_equal(np.asarray(decode_grey(raw)), whole)
+
+
+def test_without_a_decoder_the_compression_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolkit.imaging.lossless.is_available", lambda: False)
+    with pytest.raises(
+        ImageError, match="is written in JPEG Lossless.*, for which no decoder is here; save it with explicit VR little endian"
+    ):
+        decode_grey(coded(film(GREYS), JPEGLosslessSV1, lossless_jpeg(GREYS)))
+
+
 def test_a_film_lies_as_it_is_stored() -> None:
     wide = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
     assert np.array_equal(decoded(wide), wide)
@@ -331,9 +414,11 @@ def test_a_short_lut_is_refused() -> None:
         decoded(GREYS, VOILUTSequence=[item])
 
 
-@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, "1.2.840.10008.1.2.4.80"])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.102"])
 def test_a_compression_without_a_decoder_is_named(syntax: str) -> None:
-    with pytest.raises(ImageError, match="is written in JPEG.*, for which no decoder is here; save it with explicit VR little endian"):
+    with pytest.raises(
+        ImageError, match="is written in .*(JPEG|MPEG).*, for which no decoder is here; save it with explicit VR little endian"
+    ):
         decode_grey(coded(film(GREYS), syntax, b"\xff\xd8" + bytes(30)))
 
 
@@ -371,7 +456,7 @@ def test_a_compressed_picture_larger_than_announced_is_not_decoded(monkeypatch: 
     header = bytearray(picture_bytes(np.zeros((32, 32), np.uint8), "JPEG"))
     at = header.index(b"\xff\xc0") + 5
     header[at : at + 4] = struct.pack(">HH", 65000, 65000)
-    with pytest.raises(ImageError, match="holds a compressed picture that is absurdly large"):
+    with pytest.raises(ImageError, match="says 16x16 px and holds a compressed picture of 65000x65000 px"):
         decode_grey(coded(film(GREYS), JPEGBaseline8Bit, bytes(header)))
 
 
@@ -406,6 +491,28 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else() -> None:
             assert decode_grey(bytes(broken)).mode == "L"
         except CxrEdgeError as error:
             assert isinstance(error, ImageError)
+
+
+def test_a_decoder_that_breaks_down_or_hangs_costs_one_film(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    raw = coded(film(DEEP), JPEGLosslessSV1, lossless_jpeg(DEEP))
+    child = tmp_path / "child.py"
+    monkeypatch.setattr("toolkit.imaging.lossless_child.__file__", str(child))
+    monkeypatch.setattr("toolkit.imaging.lossless.PATIENCE_S", 1)
+    for code, words in (
+        ("import os; os.abort()", "that is damaged, or not of the kind that the file says"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "that is damaged"),
+        ("print('short')", "that is damaged"),
+        ("import time; time.sleep(60)", "that takes too long to be decoded"),
+    ):
+        child.write_text(code)
+        with pytest.raises(ImageError, match=f"holds a JPEG lossless picture {words}"):
+            decode_grey(raw)
+
+
+def test_a_colour_picture_in_jpeg_lossless_is_refused() -> None:
+    dataset = film(np.zeros((16, 16, 3), np.uint8), SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    with pytest.raises(ImageError, match="is a colour picture in JPEG lossless; only grey is read so"):
+        decode_grey(coded(dataset, JPEGLosslessSV1, lossless_jpeg(GREYS)))
 
 
 def test_a_suffix_is_not_needed_and_both_usual_ones_are_looked_for(tmp_path: Path) -> None:

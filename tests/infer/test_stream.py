@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
 from toolkit.errors import ImageError
 from toolkit.imaging.decode import Pixels
-from toolkit.infer.stream import AHEAD, prepared
+from toolkit.infer.stream import AHEAD, ahead, attempt
 
 
 def picture(number: int) -> Pixels:
@@ -23,20 +24,20 @@ def picture(number: int) -> Pixels:
 
 @pytest.mark.parametrize("workers", [1, 2, 7, None])
 def test_results_come_in_order_and_a_bad_one_stops_nothing(workers: int | None) -> None:
-    found = list(prepared(range(40), picture, workers))
-    assert [item for item, _ in found] == list(range(40))
-    for number, one in found:
+    found = list(ahead(range(40), partial(attempt, picture), workers))
+    assert len(found) == 40
+    for number, one in enumerate(found):
         assert one.ms >= 0
         if isinstance(one.found, ImageError):
             assert str(one.found) == f"is number {number}"
         else:
             assert (one.found == number).all()
-    assert sum(isinstance(one.found, ImageError) for _, one in found) == 8
+    assert sum(isinstance(one.found, ImageError) for one in found) == 8
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_endless_list_is_read_only_as_far_as_needed(workers: int) -> None:
-    read = 0
+    read, before = 0, set(threading.enumerate())
 
     def endless() -> Iterator[int]:
         nonlocal read
@@ -44,12 +45,12 @@ def test_an_endless_list_is_read_only_as_far_as_needed(workers: int) -> None:
             read += 1
             yield 5 * read
 
-    found = prepared(endless(), picture, workers)
+    found = ahead(endless(), partial(attempt, picture), workers)
     for place in range(1, 30):
         next(found)
         assert read <= place + AHEAD * workers
     found.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert set(threading.enumerate()) == before
 
 
 def test_workers_work_at_the_same_time() -> None:
@@ -59,7 +60,7 @@ def test_workers_work_at_the_same_time() -> None:
         barrier.wait()
         return np.zeros((1, 1), np.uint8)
 
-    assert len(list(prepared(range(9), together, 3))) == 9
+    assert len(list(ahead(range(9), together, 3))) == 9
 
 
 def test_other_errors_are_not_swallowed() -> None:
@@ -67,4 +68,4 @@ def test_other_errors_are_not_swallowed() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(prepared(range(9), broken, 2))
+        list(ahead(range(9), partial(attempt, broken), 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,8 @@ def benchmark(
     if address != "local":
         report = _elsewhere(bundle_path, address, Visit(spec, names, film, checkpoint))
     else:
-        report = measure(bundle, spec, names, film)
+        taken = datetime.now(UTC).isoformat(timespec="seconds")
+        report = msgspec.structs.replace(measure(bundle, spec, names, film), bundle_sha256=bundle.sha256, taken=taken)
     if checkpoint:
         rows, failed = eager(checkpoint, bundle, spec, film)
         report = msgspec.structs.replace(report, rows=report.rows + rows, skipped=report.skipped + failed)

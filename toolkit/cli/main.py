@@ -29,6 +29,7 @@ VERBS = {
     "devices": "measure a bundle on other machines: over SSH, or by a USB stick",
     "report": "machines compared: what to use on each, and why",
     "predict": "judge films: the on-device command",
+    "serve": "judge films that software or a browser on this machine sends",
     "bundle": "verify a bundle, show what is inside",
     "data": "check a data set, draw synthetic films",
     "doctor": "what this machine can run, and why not",

@@ -16,6 +16,7 @@ from toolkit.core.files import write_atomically
 
 F = TypeVar("F", bound=Callable[..., Any])
 SOME_UNUSABLE = 3
+NO_CACHE = "none"
 NUMBER = re.compile(r"-|(-?\d+(\.\d+)?(e-?\d+)?)?")
 
 
@@ -36,6 +37,21 @@ bundle_argument = click.argument("bundle_path", metavar="BUNDLE", type=click.Pat
 data_option = click.option("--data", "data", type=click.Path(path_type=Path), required=True, help="Folder, .zip or .npz of films.")
 artifact_option = click.option("--artifact", metavar="NAME", help="Use this one [default: the fastest that passed its gate].")
 json_option = click.option("--json", "json_file", metavar="FILE", help="Write the result as JSON ('-' for standard output).")
+
+
+def kept_in(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:  # noqa: ARG001
+    """The folder that --cache names."""
+    from toolkit.infer.cache import usual_folder
+
+    return None if value == NO_CACHE else Path(value) if value else usual_folder()
+
+
+cache_option = click.option(
+    "--cache",
+    metavar="DIR",
+    callback=kept_in,
+    help=f"Folder in which OpenVINO keeps the compiled model for the next start, or '{NO_CACHE}' [default: ~/.cache/cxr-edge].",
+)
 
 
 def recipe_options(command: F) -> F:

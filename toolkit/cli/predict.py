@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import click
 
-from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, printable
+from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option, printable
 from toolkit.core.bundle import Bundle
 from toolkit.core.files import text_written_whole
 from toolkit.infer.predictor import Judged, Predictor, Wanted, pictures_below
@@ -48,6 +48,7 @@ STANDARD = "-"
     metavar="DIR",
     help="Judge each film that is dropped into DIR, until stopped; implies --sidecar.",
 )
+@cache_option
 @click.option(
     "--threads", type=click.IntRange(1), help="The model's processor threads [default: the runtime's choice for one film, 1 for several]."
 )
@@ -67,7 +68,8 @@ def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **
         raise click.UsageError("Give one PATH or more, or --watch DIR.")
     bundle = Bundle(bundle_path)
     films, several = _films(paths)
-    predictor = Predictor(bundle, options["artifact"], options["threads"] or (1 if several or options["watch"] else None))
+    threads = options["threads"] or (1 if several or options["watch"] else None)
+    predictor = Predictor(bundle, options["artifact"], threads, options["cache"])
     if bundle.manifest.provenance.synthetic:
         click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
     with ExitStack() as stack:

@@ -31,11 +31,13 @@ def decode(data: Any, kind: type[T], where: str, error: type[CxrEdgeError] = Inp
     Raises `error` for an unknown key (the valid ones are listed), a missing key, a wrong type or a value
     out of range; the message starts with `where` and names the path inside it.
     """
-    _refuse_unknown_keys(data, kind, f"{where}: ", error)
     try:
+        _refuse_unknown_keys(data, kind, f"{where}: ", error)
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as cause:
         raise error(f"{where}: {_plain(str(cause), kind)}.") from cause
+    except RecursionError as cause:
+        raise error(f"{where} is nested beyond reason.") from cause
 
 
 def decode_json(raw: bytes, kind: type[T], where: str, error: type[CxrEdgeError] = InputError) -> T:
@@ -47,7 +49,7 @@ def parse_json(raw: bytes, where: str, error: type[CxrEdgeError] = InputError) -
     """Plain dicts and lists of JSON bytes; raises `error` when it is none, or is nested beyond reason."""
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise error(f"{where} is not valid JSON: {cause}.") from cause
 
 
@@ -98,17 +100,17 @@ def _is_struct(kind: Any) -> bool:
 def _plain(message: str, kind: Any) -> str:
     """msgspec's message with its `$.a.b` path in our words, and the valid values where it was one of a few."""
     text, _, path = message.partition(" - at `")
-    path = path.rstrip("`").removeprefix("$.")
-    if text.startswith("Invalid enum value"):
-        text += f"; valid values: {', '.join(map(str, _choices(kind, path)))}"
+    path = path.rstrip("`").rpartition("$.")[2]  # of a key: "key` in `$.a.b"
+    if text.startswith("Invalid enum value") and (choices := _choices(kind, path)):
+        text += f"; valid values: {', '.join(map(str, choices))}"
     return f"'{path}': {text}" if path else text
 
 
 def _choices(kind: Any, path: str) -> tuple[Any, ...]:
-    """The values of the Literal at `path`, such as 'export.artifacts[0]'."""
+    """The values of the Literal at `path`, such as 'export.artifacts[0]', or of a mapping's keys."""
     for name in path.split("."):
         owner = next(part for part in (kind, *get_args(kind)) if _is_struct(part))
         kind = next(field.type for field in msgspec.structs.fields(owner) if field.encode_name == name.partition("[")[0])
-    while get_origin(kind) is not Literal:
+    while get_origin(kind) is not Literal and get_args(kind):
         kind = get_args(kind)[0]
     return get_args(kind)

@@ -98,7 +98,11 @@ class ColdStart(Frozen, frozen=True, kw_only=True):
 
 
 class LatencyReport(Frozen, frozen=True, kw_only=True):
-    """Latency of a bundle on one machine; `before` and `after`: its state around the measurement."""
+    """Latency of a bundle on one machine; `before` and `after`: its state around the measurement.
+
+    `bundle_sha256`: of the bundle's manifest, `taken`: when it was measured, ISO 8601 in UTC. Both are empty in older reports, and in what
+    a run keeps of a bundle that is not sealed yet.
+    """
 
     host: Host
     rows: tuple[LatencyRow, ...]
@@ -106,3 +110,5 @@ class LatencyReport(Frozen, frozen=True, kw_only=True):
     before: State | None = None
     after: State | None = None
     cold_start: ColdStart | None = None
+    bundle_sha256: str = ""
+    taken: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -46,8 +47,13 @@ class OperatingPoint(Frozen, frozen=True, kw_only=True):
 
     def probability(self, logits: FloatArray) -> NDArray[np.float64]:
         """Calibrated probability of the positive class, float64 in (0, 1), same shape as `logits`."""
-        scaled = np.clip(np.asarray(logits, np.float64) / self.temperature, -700, 36)  # beyond, float64 rounds to 1
-        return np.asarray(1 / (1 + np.exp(-scaled)))
+        scaled = np.asarray(logits, np.float64) / self.temperature
+        limited = np.minimum(np.maximum(scaled, -700), 36)  # beyond, float64 rounds to 1; np.clip takes longer than all the rest
+        return np.asarray(1 / (1 + np.exp(-limited)))
+
+    def probability_of(self, logit: float) -> float:
+        """The same of one film, to the last digit but one, in a tenth of the time: after an inference, numpy's code is in no cache."""
+        return 1 / (1 + math.exp(-min(max(logit / self.temperature, -700.0), 36.0)))
 
     def logit_threshold(self) -> float:
         """The threshold on the scale of the graph's output."""

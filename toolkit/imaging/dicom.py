@@ -8,22 +8,25 @@ A stored value has at most 16 bits, so the chain is walked once for each value t
 
 from __future__ import annotations
 
-import io
 import logging
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from toolkit.errors import ImageError
-from toolkit.imaging.decode import Pixels, check_size, without_warnings
+from toolkit.imaging import lossless
+from toolkit.imaging.decode import START_OF_SCAN, Pixels, check_size, without_warnings
+from toolkit.imaging.limits import Pieces, check_scans, memory_for
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 Values = NDArray[np.float64]
 Range = tuple[float, float]
@@ -31,8 +34,33 @@ Range = tuple[float, float]
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # C.11.2.1.3
+SHOWN = (  # what decides how a film looks; nothing else of a file is kept
+    *("SpecificCharacterSet", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence", "VOILUTSequence"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData"),
+)
+TABLES = (0x00283000, 0x00283010)
+HEADER_BYTES = 8  # PS3.5 7.1: tag and VR, or tag and length
+PIXEL_GROUP = 0x7FE0
+PIXEL_GROUPS = (b"\xe0\x7f", b"\x7f\xe0")  # in either order
+MAX_VALUE_BYTES, MAX_TABLES_BYTES = 64_000, 1_000_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
+RLE = "1.2.840.10008.1.2.5"
+JPEG_8, JPEG_12, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+LOSSLESS = "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"
+# One decoder for each, so that a film has the same pixels wherever it is decoded.
+PLUGINS = {JPEG_8: "pillow", JPEG_12: "pillow", **dict.fromkeys(JPEG_2000, "pillow")}
+SAMPLE_BYTES = {RLE: 6, **dict.fromkeys((*PLUGINS, *LOSSLESS), 14)}  # of memory while a sample is decoded; OpenJPEG has 32 bits, twice
+PLAIN_BYTES = 2
+COLOUR_BYTES = 16  # the same where YBR becomes RGB, in floating point
 JP2 = b"\0\0\0\x0cjP  "  # ISO/IEC 15444-1 I.5.1
+J2K = b"\xff\x4f\xff\x51"  # SOC, SIZ
+MAX_TILES, MAX_SEGMENTS = 4096, 1000
+MAX_J2K_BYTES = 16_000_000  # OpenJPEG takes a quarter of a second for each million
+JPEG_FILL = 0xFF
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # T.81 table B.1
+STRIP_PIXELS = 2**20
 BITS = range(8, 17)
 WHITE = 255
 LAST_DIGIT = 1e-6  # what is exactly a grey level stays it when the last digit of a float is lost
@@ -48,7 +76,7 @@ def decode_dicom(raw: bytes) -> Image.Image:
     No text of the file enters a message or a log: it may be the patient's.
 
     Raises ImageError for a film that is damaged, truncated, without pixels, too small, too large, of several frames, or in a form that is
-    not read, or when pydicom is not installed.
+    not read, or when pydicom is not installed. No other error leaves.
     """
     try:
         import pydicom  # noqa: F401
@@ -57,15 +85,33 @@ def decode_dicom(raw: bytes) -> Image.Image:
     try:
         with _quiet():
             dataset = _read(raw)
-            stored = _stored(dataset)
-            shades = _shades(dataset) if dataset.PhotometricInterpretation in GREY else None
+            syntax = _syntax(dataset)
+            with memory_for(_needed_bytes(dataset, syntax, raw)):
+                return _shown(_stored(dataset, syntax), dataset)
     except ImageError:
         raise
+    except MemoryError:
+        raise ImageError("needs more memory than this machine has left") from None
     except Exception:  # pydicom meets damage with errors of every kind, whose text may quote the file: it is not chained
         raise ImageError("is a DICOM file that is damaged or truncated") from None
-    if shades is None:
-        return Image.fromarray((stored * np.uint32(WHITE) // (2**dataset.BitsStored - 1)).astype(np.uint8)).convert("L")
-    return Image.fromarray(shades[stored])
+
+
+class _Elements(Pieces):
+    """A DICOM file's bytes. pydicom reads a header of 8 bytes, then perhaps a length, then the value; a value of more than a megabyte is
+    the picture or nothing that a film needs, and pydicom would cut some of them into a million words."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self._header = b""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file; raises ImageError for what no film has."""
+        if size is not None and size > MAX_TABLES_BYTES and not self._header.startswith(PIXEL_GROUPS):
+            raise ImageError(f"is a DICOM file with an element of {size} bytes beside its picture; it is not read")
+        data = super().read(size)
+        if size == HEADER_BYTES:
+            self._header = data
+        return data
 
 
 @contextmanager
@@ -87,7 +133,8 @@ def _read(raw: bytes) -> Dataset:
 
     if DEFLATED.encode() in raw:
         raise ImageError("is deflated as a whole, which is not read; save it with explicit VR little endian")
-    dataset = dcmread(io.BytesIO(raw))
+    dataset = dcmread(_Elements(raw), specific_tags=list(SHOWN))
+    _check_lengths(dataset)
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise ImageError("has floating-point pixels; expected 8 to 16 bits a pixel")
     if not dataset.get("PixelData"):
@@ -115,47 +162,154 @@ def _check_bits(dataset: Dataset) -> None:
         raise ImageError(f"has its highest bit at {high} with {bits} bits stored; expected {bits - 1}")
 
 
-def _stored(dataset: Dataset) -> NDArray[np.uint16]:
-    """The bits stored of each pixel, `[H, W]`, or `[H, W, 3]` RGB; unsigned, so that a signed value is in two's complement."""
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.pixels.utils import pixel_array
+def _check_lengths(dataset: Dataset) -> None:
+    """Values are turned into objects when they are first asked for. None that is read here is long."""
+    from pydicom.dataelem import RawDataElement
 
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    for element in dataset.elements():
+        if isinstance(element, RawDataElement) and element.value is not None and element.tag.group != PIXEL_GROUP:
+            most = MAX_TABLES_BYTES if element.tag in TABLES else MAX_VALUE_BYTES
+            if len(element.value) > most:
+                raise ImageError(f"is a DICOM file with {len(element.value)} bytes in one of its numbers; at most {most} are read")
+
+
+def _syntax(dataset: Dataset) -> UID:
+    """The transfer syntax; raises ImageError for one that cannot be decoded here."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax: UID = dataset.file_meta.get("TransferSyntaxUID")
     if not syntax:
         raise ImageError("is a DICOM file that does not name its transfer syntax")
-    named = syntax.name if syntax.name != syntax else "a transfer syntax that is not known"
     try:
-        readable = not syntax.is_encapsulated or get_decoder(syntax).is_available
+        if not syntax.is_encapsulated or syntax == RLE or (syntax in LOSSLESS and lossless.is_available()):
+            return syntax
+        if PLUGINS.get(syntax) in get_decoder(syntax).available_plugins:
+            return syntax
     except (NotImplementedError, ValueError):
-        readable = False
-    if not readable:
-        raise ImageError(f"is written in {named}, for which no decoder is here; save it with explicit VR little endian")
+        pass
+    raise ImageError(f"is written in {_named(syntax)}, for which no decoder is here; save it with explicit VR little endian")
+
+
+def _named(syntax: UID) -> str:
+    return syntax.name if syntax.name != syntax else "a transfer syntax that is not known"
+
+
+def _needed_bytes(dataset: Dataset, syntax: UID, raw: bytes) -> int:
+    """At most so much memory is taken to decode it, with the file's bytes."""
+    each = SAMPLE_BYTES.get(syntax, PLAIN_BYTES)
+    if dataset.PhotometricInterpretation not in (*GREY, "RGB"):
+        each += COLOUR_BYTES
+    pixels = int(dataset.Rows) * int(dataset.Columns)
+    return pixels * (int(dataset.SamplesPerPixel) * each + 1) + len(raw) * (3 if syntax.is_encapsulated else 2)
+
+
+def _stored(dataset: Dataset, syntax: UID) -> NDArray[np.integer[Any]]:
+    """Each pixel as it is stored, `[H, W]`, or `[H, W, 3]` RGB, with the bits above those that count."""
+    from pydicom.pixels.utils import pixel_array
+
+    if syntax == RLE:
+        return _from_rle(_frame(dataset), dataset)
     if syntax.is_encapsulated:
-        _check_frame(dataset)
+        _check_frame(_frame(dataset), dataset)
+    if syntax in LOSSLESS:
+        return _from_lossless(_frame(dataset), dataset, syntax)
     try:
-        values = pixel_array(dataset)
+        options: dict[str, Any] = {"view_only": True, "correct_unused_bits": False}  # no copy, no shift: the bits are masked later
+        values: NDArray[np.integer[Any]] = pixel_array(dataset, index=0, decoding_plugin=PLUGINS.get(syntax, ""), **options)
     except (RuntimeError, NotImplementedError):
-        raise ImageError(f"is written in {named}, and damaged or in a form for which no decoder is here") from None
-    return values.astype(np.uint16) & np.uint16(2**dataset.BitsStored - 1)
+        raise ImageError(f"is written in {_named(syntax)}, and damaged or in a form for which no decoder is here") from None
+    return values
 
 
-def _check_frame(dataset: Dataset) -> None:
-    """A compressed picture has a size of its own: one that is larger than the file says would be decoded all the same. The boxes of a JP2
-    file, which PS3.5 8.2.4 keeps out, can hold pydicom in an endless loop (3.0.2, get_j2k_parameters)."""
+def _shown(values: NDArray[np.integer[Any]], dataset: Dataset) -> Image.Image:
+    """Stored values as grey, in strips: what stands between them would else need more memory than both."""
+    shades = _shades(dataset) if dataset.PhotometricInterpretation in GREY else None
+    mask, rows = np.uint16(2**dataset.BitsStored - 1), max(1, STRIP_PIXELS // values.shape[1])
+    grey = np.empty(values.shape[:2], np.uint8)
+    for top in range(0, len(grey), rows):
+        stored = values[top : top + rows].astype(np.uint16) & mask
+        grey[top : top + rows] = shades[stored] if shades is not None else _luma(stored, dataset.BitsStored)
+    return Image.fromarray(grey)
+
+
+def _luma(stored: NDArray[np.uint16], bits: int) -> Pixels:
+    """RGB `[H, W, 3]` -> `[H, W]`."""
+    return np.asarray(Image.fromarray((stored * np.uint32(WHITE) // (2**bits - 1)).astype(np.uint8)).convert("L"))
+
+
+def _frame(dataset: Dataset) -> bytes:
+    """The compressed picture, whole."""
     from pydicom.encaps import get_frame
 
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    tables = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    return get_frame(Pieces(dataset.PixelData), 0, number_of_frames=1, extended_offsets=tables if all(tables) else None)
+
+
+def _from_lossless(frame: bytes, dataset: Dataset, syntax: UID) -> NDArray[np.uint8 | np.uint16]:
+    if dataset.SamplesPerPixel != 1:
+        raise ImageError("is a colour picture in JPEG lossless; only grey is read so")
+    size, bits = (dataset.Rows, dataset.Columns), (dataset.BitsAllocated, dataset.BitsStored)
+    return lossless.decode_lossless(frame, size, bits, bool(dataset.PixelRepresentation), str.__str__(syntax))
+
+
+def _from_rle(frame: bytes, dataset: Dataset) -> NDArray[np.uint16]:
+    """PS3.5 annex G: a byte of each sample of each pixel after the other, the high one first, packed as TIFF's PackBits are, which Pillow
+    unpacks; pydicom does it in Python, which takes seconds for a film and minutes for one that is made for it."""
+    rows, columns, samples, deep = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.BitsAllocated // 8
+    count, *starts = struct.unpack_from("<16L", frame)
+    if count != samples * deep:
+        raise ImageError(f"has {count} segments of runs; expected {samples * deep}")
+    ends = [*starts[1:count], len(frame)]
+    values = np.zeros((rows * columns, samples), np.uint16)
+    for place, (start, end) in enumerate(zip(starts, ends, strict=False)):
+        plane = Image.frombytes("L", (rows * columns, 1), frame[start:end], "packbits", "L")
+        values[:, place // deep] |= np.left_shift(np.asarray(plane)[0], 8 * (deep - 1 - place % deep), dtype=np.uint16)
+    shaped = values.reshape(rows, columns, samples)
+    if samples == 1:
+        return shaped[..., 0]
+    if dataset.PhotometricInterpretation == "RGB":
+        return shaped
+    from pydicom.pixels.processing import convert_color_space
+
+    return convert_color_space(shaped.astype(np.uint8), dataset.PhotometricInterpretation, "RGB").astype(np.uint16)
+
+
+def _check_frame(frame: bytes, dataset: Dataset) -> None:
+    """A compressed picture has a size of its own: one that is larger than the file says would be decoded all the same. The boxes of a JP2
+    file, which PS3.5 8.2.4 keeps out, can hold pydicom in an endless loop (3.0.2, get_j2k_parameters)."""
     if frame.startswith(JP2):
         raise ImageError("holds a JP2 file; expected the bare JPEG 2000 codestream")
-    try:
-        with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as picture:
-            size = picture.size
-    except UnidentifiedImageError:
-        return  # RLE, whose decoder knows how much it may write
-    except Image.DecompressionBombError as cause:
-        raise ImageError("holds a compressed picture that is absurdly large") from cause
-    if size != (dataset.Columns, dataset.Rows):
-        raise ImageError(f"says {dataset.Columns}x{dataset.Rows} px and holds a compressed picture of {size[0]}x{size[1]} px")
+    size = _size_of_j2k(frame) if frame.startswith(J2K) else _size_of_jpeg(frame)
+    expected = dataset.Columns, dataset.Rows
+    if size != expected:
+        raise ImageError(f"says {expected[0]}x{expected[1]} px and holds a compressed picture of {size[0]}x{size[1]} px")
+    check_scans(frame.count(START_OF_SCAN), size[0] * size[1])
+
+
+def _size_of_jpeg(frame: bytes) -> tuple[int, int]:
+    """ITU-T T.81 B.2.2: width and height, from the first frame header."""
+    at = 2  # behind SOI
+    for _ in range(MAX_SEGMENTS):
+        at = frame.index(b"\xff", at)
+        while frame[at] == JPEG_FILL:
+            at += 1
+        if frame[at] in FRAME_HEADERS:
+            height, width = struct.unpack_from(">HH", frame, at + 4)
+            return width, height
+        at += 1 + struct.unpack_from(">H", frame, at + 1)[0]
+    raise ImageError(f"holds a JPEG of more than {MAX_SEGMENTS} segments before its picture; it is not read")
+
+
+def _size_of_j2k(frame: bytes) -> tuple[int, int]:
+    """ISO/IEC 15444-1 A.5.1: width and height; raises ImageError for more tiles than any film has, each of which costs memory, and
+    for more bytes than are decoded in seconds."""
+    if len(frame) > MAX_J2K_BYTES:
+        raise ImageError(f"holds a JPEG 2000 picture of {len(frame)} bytes; at most {MAX_J2K_BYTES} are read; save it without compression")
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">8L", frame, len(J2K) + 4)
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    if tiles > MAX_TILES:
+        raise ImageError(f"holds a JPEG 2000 picture of {tiles} tiles; a film has at most {MAX_TILES}")
+    return right - left, bottom - top
 
 
 def _shades(dataset: Dataset) -> Pixels:

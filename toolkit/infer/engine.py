@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -86,20 +87,27 @@ class EngineSession:
         self._captures = note.backend == "tensorrt"
         self.launch = "kernel by kernel" if self._captures else "as TensorRT-RTX decides, a CUDA graph where it can"
         self._last: tuple[int, ...] | None = None
+        self._lock = threading.Lock()  # one context, one place in memory
         for tensor in (*note.inputs, *note.outputs):
             self._held.memory[tensor.name] = gpu.reserve(_bytes(tensor, note.max_batch))
             self._context.set_tensor_address(tensor.name, self._held.memory[tensor.name])
 
     def logits(self, images: Pixels) -> NDArray[np.float32]:
         """uint8 `[N, 1, H, W]` -> float32 `[N]`, in slices of the engine's largest batch; raises BundleError when the GPU refuses."""
-        return self._answers(images, [tensor for tensor in self._note.outputs if tensor.name == "logit"])[0]
+        with self._lock:
+            return self._answers(images, [tensor for tensor in self._note.outputs if tensor.name == "logit"])[0]
 
     def outputs(self, images: Pixels) -> tuple[NDArray[np.float32], ...]:
         """All outputs, in the graph's order."""
-        return self._answers(images, self._note.outputs)
+        with self._lock:
+            return self._answers(images, self._note.outputs)
 
     def device_ms(self, images: Pixels) -> float:
         """Milliseconds that the GPU works on the pictures, by its own clock, without the copies to it and back."""
+        with self._lock:
+            return self._device_ms(images)
+
+    def _device_ms(self, images: Pixels) -> float:
         held = self._held
         self._gpu.use()
         held.events = held.events or (self._gpu.event(), self._gpu.event())

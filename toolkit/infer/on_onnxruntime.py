@@ -14,6 +14,7 @@ from toolkit.core.privacy import refuse_telemetry
 from toolkit.core.target import Target
 from toolkit.errors import BundleError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
+from toolkit.infer.onnx_guard import check_self_contained
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -47,9 +48,16 @@ class OnnxSession:
         return tuple(self._run(None, {"image": images}))
 
 
-def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> OnnxSession:  # noqa: ARG001
-    """Load an ONNX file, which holds its own precision; raises MissingDependencyError, or BundleError when the runtime refuses the file."""
+def load(
+    files: Sequence[Path],
+    threads: int | None = None,
+    target: Target | None = None,  # noqa: ARG001
+    cache: Path | None = None,  # noqa: ARG001
+) -> OnnxSession:
+    """Load an ONNX file, which holds its own precision; raises MissingDependencyError, or BundleError when the runtime refuses the file, or
+    the file names others."""
     refuse_telemetry()
+    check_self_contained(files[0])
     try:
         import onnxruntime
     except ImportError as cause:

@@ -22,6 +22,11 @@ def why_not(_target: Target) -> str | None:
     return why_none()
 
 
-def load(files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> engine.EngineSession:  # noqa: ARG001
+def load(
+    files: Sequence[Path],
+    threads: int | None = None,  # noqa: ARG001
+    target: Target | None = None,
+    cache: Path | None = None,  # noqa: ARG001
+) -> engine.EngineSession:
     """Load an engine, which holds its own precision; raises MissingDependencyError, or BundleError for another version or another GPU."""
     return engine.load("tensorrt", files, target)

@@ -14,12 +14,14 @@ from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.files import sha256_of_bytes
 from toolkit.core.reports import Prediction
 from toolkit.errors import GateError, ImageError
-from toolkit.imaging.decode import SUFFIXES, Pixels, read_file
+from toolkit.imaging.decode import Pixels, read_file
 from toolkit.imaging.prepare import prepare_raw
+from toolkit.infer.files import pictures_below as pictures_below  # noqa: PLC0414  (others import it from here)
 from toolkit.infer.heat import occlusion
 from toolkit.infer.machine import family, why_not
 from toolkit.infer.runtimes import Session, runtime
-from toolkit.infer.stream import Prepared, prepared
+from toolkit.infer.screen import Screen
+from toolkit.infer.stream import Prepared, ahead, attempt
 
 REJECTED, UNCERTAIN = "REJECTED", "UNCERTAIN"
 Heat = NDArray[np.float32]
@@ -68,49 +70,56 @@ def choose_artifact(bundle: Bundle, name: str | None = None) -> Artifact:
     raise GateError(f"No artifact of {bundle.folder} that passed its gate can run here. {listed}.")
 
 
-def open_session(bundle: Bundle, artifact: Artifact, threads: int | None = None) -> Session:
+def open_session(bundle: Bundle, artifact: Artifact, threads: int | None = None, cache: Path | None = None) -> Session:
     """Verify the artifact's digests, then load it; raises BundleError, MissingDependencyError."""
     bundle.verify(artifact)
-    return runtime(artifact.target.backend).load(bundle.paths(artifact), threads, artifact.target)
+    return runtime(artifact.target.backend).load(bundle.paths(artifact), threads, artifact.target, cache)
 
 
 class Predictor:
-    """A bundle's artifact, ready to judge films."""
+    """A bundle's artifact, ready to judge films. `cache`: where the runtime may keep the compiled model (`infer.cache`)."""
 
-    def __init__(self, bundle: Bundle, artifact_name: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, artifact_name: str | None = None, threads: int | None = None, cache: Path | None = None) -> None:
         self.artifact = choose_artifact(bundle, artifact_name)
         self.labels = bundle.manifest.labels
         self.preprocessing = bundle.manifest.preprocessing
         self.bundle_sha256 = bundle.sha256
-        self.session = open_session(bundle, self.artifact, threads)
+        self.session = open_session(bundle, self.artifact, threads, cache)
+        self.screen = Screen.load(bundle, self.artifact.target.backend, cache)
 
     def predict(self, paths: Iterable[Path], workers: int = 1) -> Iterator[Prediction]:
         """One Prediction a file, in order; a file that cannot be used is REJECTED with its error, and the rest goes on."""
         return (judged.prediction for judged in self.judge(paths, workers))
 
     def judge(self, paths: Iterable[Path], workers: int | None = 1, wanted: Wanted = NOTHING_ELSE) -> Iterator[Judged]:
-        """The same with the films, and what else is wanted. `workers` threads decode ahead, None for one a core; each film is then
-        judged by itself, so that answers do not depend on how many there are."""
-        for path, found in prepared(paths, lambda path: self.prepare(read_file(path), wanted), workers):
-            yield self.decide(str(path), found, wanted)
+        """The same with the films, and what else is wanted. `workers` threads work side by side, None for one a core; each film is judged
+        by itself, so that answers do not depend on how many there are."""
+
+        def judged(path: Path) -> Judged:
+            return self.decide(str(path), attempt(lambda path: self.prepare(read_file(path), wanted), path), wanted)
+
+        return ahead(paths, judged, workers)
 
     def judge_bytes(self, raw: bytes, name: str, wanted: Wanted = NOTHING_ELSE) -> Judged:
         """The same of one picture file's bytes."""
-        ((_, found),) = prepared([raw], lambda content: self.prepare(content, wanted), 1)
-        return self.decide(name, found, wanted)
+        return self.decide(name, attempt(lambda content: self.prepare(content, wanted), raw), wanted)
 
     def prepare(self, raw: bytes, wanted: Wanted = NOTHING_ELSE) -> Film:
-        """A picture file's bytes, ready for the network; raises ImageError. Threads may do this side by side."""
+        """A picture file's bytes, ready for the network; raises ImageError."""
         return Film(prepare_raw(raw, self.preprocessing), sha256_of_bytes(raw) if wanted.sha256 else None)
 
     def decide(self, name: str, prepared_film: Prepared[Film], wanted: Wanted = NOTHING_ELSE) -> Judged:
-        """What is said of a film, or of a file that could not be read. One thread at a time, since not every runtime takes more."""
+        """What is said of a film, or of a file that could not be read."""
         film, ms = prepared_film
         if isinstance(film, ImageError):
             return Judged(Path(name), self._prediction(name, ms, error=str(film)))
         started = time.perf_counter()
+        refused = self.screen.why_rejected(film.pixels) if self.screen else None
+        if refused is not None:
+            ms += (time.perf_counter() - started) * 1000
+            return Judged(Path(name), self._prediction(name, ms, error=refused), film)
         logit, heat = self._answer(film.pixels, wanted.heat)
-        probability = float(self.artifact.operating.probability(logit)[0])
+        probability = self.artifact.operating.probability_of(float(logit[0]))
         ms += (time.perf_counter() - started) * 1000
         return Judged(Path(name), self._prediction(name, ms, probability=probability), film, heat)
 
@@ -139,11 +148,3 @@ class Predictor:
             error=error,
             bundle_sha256=self.bundle_sha256,
         )
-
-
-def pictures_below(path: Path) -> Iterator[Path]:
-    """All pictures below a folder in the order of their names; else the path itself, whatever it is."""
-    pictures = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file())
-    first = next(pictures, path)
-    yield first
-    yield from pictures

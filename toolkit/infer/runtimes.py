@@ -22,7 +22,7 @@ MODULES = {
 
 
 class Session(Protocol):
-    """A loaded model."""
+    """A loaded model; several threads may ask it at once."""
 
     def logits(self, images: Pixels) -> NDArray[np.float32]:
         """uint8 `[N, 1, H, W]` -> float32 `[N]`."""
@@ -58,9 +58,9 @@ class Runtime(Protocol):
         """Why an artifact of this target cannot run on this machine although the package is here; None when it can."""
         ...
 
-    def load(self, files: Sequence[Path], threads: int | None = None, target: Target | None = None) -> Session:
-        """Load `files[0]`. `threads` None leaves the choice to the runtime, `target` None is single precision on the processor. Raises
-        MissingDependencyError, BundleError."""
+    def load(self, files: Sequence[Path], threads: int | None = None, target: Target | None = None, cache: Path | None = None) -> Session:
+        """Load `files[0]`. `threads` None leaves the choice to the runtime, `target` None is single precision on the processor. `cache`: a
+        folder in which a runtime that compiles may keep what it made. Raises MissingDependencyError, BundleError."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Decoding in parallel, ahead of the inference, in bounded memory and in order."""
+"""Films in parallel, in bounded memory and in order."""
 
 from __future__ import annotations
 
@@ -23,35 +23,34 @@ class Prepared(NamedTuple, Generic[Made]):
     ms: float
 
 
-def prepared(items: Iterable[Item], prepare: Callable[[Item], Made], workers: int | None = None) -> Iterator[tuple[Item, Prepared[Made]]]:
-    """Each item with what `prepare` makes of it, in the order of `items`, which may be endless: it is read only as far as is needed.
+def ahead(items: Iterable[Item], work: Callable[[Item], Made], workers: int | None = None) -> Iterator[Made]:
+    """What `work` makes of each item, in the order of `items`, which may be endless: it is read only as far as is needed.
 
-    `workers` threads (all cores when None) work ahead; 1 prepares here, without a thread. An ImageError becomes the item's result.
+    `workers` threads (all cores when None) work ahead; 1 works here, without a thread.
     """
     count = workers or os.cpu_count() or 1
     if count == 1:
-        yield from ((item, _attempt(prepare, item)) for item in items)
+        yield from map(work, items)
         return
-    waiting: deque[tuple[Item, Future[Prepared[Made]]]] = deque()
+    waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(count, "decode") as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(_attempt, prepare, item)))
+                waiting.append(pool.submit(work, item))
                 if len(waiting) >= AHEAD * count:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
+                    yield waiting.popleft().result()
             while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _attempt(prepare: Callable[[Item], Made], item: Item) -> Prepared[Made]:
+def attempt(prepare: Callable[[Item], Made], item: Item) -> Prepared[Made]:
+    """What `prepare` makes of an item; an ImageError is a result too."""
     started = time.perf_counter()
     found: Made | ImageError
     try:
         found = prepare(item)
     except ImageError as cause:
-        found = cause
+        found = ImageError(str(cause))  # the caught one's traceback holds the film, until garbage is looked for
     return Prepared(found, (time.perf_counter() - started) * 1000)

@@ -79,7 +79,7 @@ def read_report(path: Path, run: Opened) -> Added:
     data = parse_json(raw, str(path))
     keys = set(data) if isinstance(data, dict) else set()
     if {"host", "rows"} <= keys:
-        measured = _of_latency(decode(data, LatencyReport, str(path)), path)
+        measured = _of_latency(decode(data, LatencyReport, str(path)), path, run.bundle)
     elif "latency" in keys and "bundle_sha256" in keys:
         measured = _of_device(decode(data, DeviceReport, str(path)), path, run)
     else:
@@ -133,18 +133,27 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
-def _of_latency(report: LatencyReport, path: Path) -> Measured:
+def _of_latency(report: LatencyReport, path: Path, bundle: Bundle) -> Measured:
     name = safe_name(path.stem)
-    return Measured(name, name, report, problems=("the report does not name its bundle; this one has artifacts of its names and sizes",))
+    if not report.bundle_sha256:
+        return Measured(
+            name, name, report, problems=("the report does not name its bundle; this one has artifacts of its names and sizes",)
+        )
+    _refuse_another(report.bundle_sha256, "", path, bundle)
+    return Measured(name, name, report, report.taken)
+
+
+def _refuse_another(sha256: str, name: str, path: Path, bundle: Bundle) -> None:
+    if sha256 != bundle.sha256:
+        raise InputError(
+            f"{path} was measured with another bundle: {printable(f'{name} {sha256[:12]}')}, and this one is"
+            f" {bundle.manifest.name} {bundle.sha256[:12]}. Measure this bundle on the device, or add the file to the other run."
+        )
 
 
 def _of_device(report: DeviceReport, path: Path, run: Opened) -> Measured:
     bundle = run.bundle
-    if report.bundle_sha256 != bundle.sha256:
-        raise InputError(
-            f"{path} was measured with another bundle: {printable(report.bundle)} {report.bundle_sha256[:12]}, and this one is"
-            f" {bundle.manifest.name} {bundle.sha256[:12]}. Measure this bundle on the device, or add the file to the other run."
-        )
+    _refuse_another(report.bundle_sha256, report.bundle, path, bundle)
     if not all(0 <= score <= 1 for found in report.scores.values() for score in found.values()):
         raise InputError(f"{path} has a score that is no probability, 0 to 1; measure again.")
     if report.scores and report.drift is None:
