@@ -175,3 +175,9 @@ def test_a_gpu_tells_its_own_time_and_how_it_was_launched(bundle: Path, monkeypa
     assert (row.device_p50_ms, row.launch) == (2.0, "CUDA graph")
     monkeypatch.undo()
     assert (runner.measure(job).device_p50_ms, runner.measure(job).launch) == (None, "")
+
+
+def test_a_film_that_is_none_is_refused_before_anything_is_measured(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.txt").write_text("no film")
+    with pytest.raises(InputError, match=r"film\.txt is not a picture; expected one of .*; give a film\."):
+        benchmark(Bundle(bundle), SPEC, (), tmp_path / "film.txt")

@@ -22,7 +22,8 @@ from toolkit.core.codec import decode_json, encode_json, read_json
 from toolkit.core.latency import ColdStart, LatencyReport, LatencyRow, Skipped
 from toolkit.core.progress import track
 from toolkit.core.recipe import BenchmarkSpec
-from toolkit.errors import InputError
+from toolkit.errors import ImageError, InputError
+from toolkit.imaging.decode import read_grey
 from toolkit.infer.machine import why_not
 
 SECONDS = 600
@@ -32,7 +33,12 @@ Measured = tuple[tuple[LatencyRow, ...], tuple[Skipped, ...]]
 
 def benchmark(bundle: Bundle, spec: BenchmarkSpec, names: tuple[str, ...] = (), film: Path | None = None) -> LatencyReport:
     """Measure the named artifacts (all when none is named); what cannot run here is listed with the reason. Of several rounds, in which
-    all have their turn, each row is the fastest: what else a machine does only slows down."""
+    all have their turn, each row is the fastest: what else a machine does only slows down. Raises InputError for a `film` that is none."""
+    if film:
+        try:
+            read_grey(film)
+        except ImageError as cause:
+            raise InputError(f"{film} {cause}; give a film.") from cause
     before = state()
     chosen = [bundle.artifact(name) for name in names] or list(bundle.manifest.artifacts)
     reasons = {artifact.name: why_not(artifact.target) for artifact in chosen}

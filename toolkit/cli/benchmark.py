@@ -89,11 +89,7 @@ def benchmark(
     if address != "local":
         report = _elsewhere(bundle_path, address, Visit(spec, names, film, checkpoint))
     else:
-        taken = datetime.now(UTC).isoformat(timespec="seconds")
-        report = msgspec.structs.replace(measure(bundle, spec, names, film), bundle_sha256=bundle.sha256, taken=taken)
-    if checkpoint:
-        rows, failed = eager(checkpoint, bundle, spec, film)
-        report = msgspec.structs.replace(report, rows=report.rows + rows, skipped=report.skipped + failed)
+        report = _here(bundle, Visit(spec, names, film, checkpoint))
     if json_file != "-":
         click.echo(_shown(report))
     write_json(report, json_file)
@@ -110,6 +106,13 @@ class Visit(NamedTuple):
     names: tuple[str, ...]
     film: Path | None
     checkpoint: Path | None
+
+
+def _here(bundle: Bundle, asked: Visit) -> LatencyReport:
+    taken = datetime.now(UTC).isoformat(timespec="seconds")
+    rows, failed = eager(asked.checkpoint, bundle, asked.spec, asked.film) if asked.checkpoint else ((), ())
+    found = measure(bundle, asked.spec, asked.names, asked.film)
+    return msgspec.structs.replace(found, rows=found.rows + rows, skipped=found.skipped + failed, bundle_sha256=bundle.sha256, taken=taken)
 
 
 def _elsewhere(bundle: Path, address: str, asked: Visit) -> LatencyReport:
