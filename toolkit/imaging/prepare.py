@@ -11,7 +11,7 @@ from toolkit.core.preprocessing import Preprocessing
 from toolkit.imaging.decode import Pixels, decode_grey, read_grey
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-REDUCED_LEAST = 1.5  # times the size that is asked for
+REDUCED_LEAST = 2  # times the size that is asked for
 
 
 def prepare_file(path: Path, preprocessing: Preprocessing) -> Pixels:
@@ -29,7 +29,7 @@ def prepare_raw(raw: bytes | Pixels, preprocessing: Preprocessing) -> Pixels:
 def least_px(preprocessing: Preprocessing) -> int | None:
     """Pixels that reduced decoding leaves on each edge, so that the filter still averages over what it removes; None where films are
     decoded whole. Other pixels than at full scale, always the same ones: `validate.decode_drift` measures what that changes."""
-    return round(REDUCED_LEAST * preprocessing.size_px) if preprocessing.decode == "reduced" else None
+    return REDUCED_LEAST * preprocessing.size_px if preprocessing.decode == "reduced" else None
 
 
 def prepare(picture: Image.Image, preprocessing: Preprocessing) -> Pixels:
