@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -149,6 +150,8 @@ def tables() -> str:
             *_scaling(),
             *_decode_drift(),
             *_held_out_sets(),
+            *_screen(),
+            *_fuzz(),
         )
     )
 
@@ -311,6 +314,43 @@ def _sweep() -> list[str]:
         recipe = file.stem.removeprefix(pruning_sweep.KEPT.partition("{")[0])
         parts.append(f"## SZANet with zeros, {recipe} (benchmarks/pruning_sweep.py)\n\n{_table(pruning_sweep.HEAD, rows)}")
     return parts
+
+
+def _screen() -> list[str]:
+    """What benchmarks/screen.py found, and the sets of pictures."""
+    file = FOLDER / "screen.json"
+    if not file.is_file():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    head = ("pictures", "others of this kind were fitted", "rejected", "% (95 % interval)")
+    rows = [
+        (row["name"], "yes" if row["fitted_kind"] else "no", f"{row['rejected']} of {row['pictures']}", _share(row))
+        for row in found["rows"]
+        if row["what"] != "corrupted" or row["rejected"]
+    ]
+    sets = [(one["name"], one["repository_name"], one["commit"][:8], one["licence"], one["role"]) for one in found["sets"]]
+    title = "## What the screen rejects (benchmarks/screen.py; corrupted test films of which none is rejected are left out)"
+    return [
+        f"{title}\n\n{_table(head, rows)}",
+        f"## Pictures for the screen\n\n{_table(('pictures', 'repository', 'commit', 'licence', 'used'), sets)}",
+    ]
+
+
+def _share(row: dict[str, Any]) -> str:
+    low, high = (100 * value for value in row["interval95"])
+    return f"{100 * row['rejected'] / row['pictures']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _fuzz() -> list[str]:
+    """What benchmarks/fuzz.py found."""
+    file = FOLDER / "fuzz.json"
+    if not file.is_file():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    columns = ("format", "files", "answered", "refused", "crashed", "unaccounted", "slow", "slowest_ms")
+    rows = [tuple(str(row[column]) for column in columns) for row in found["rows"]]
+    title = f"## {found['files']} damaged files, seed {found['seed']}, largest memory {found['peak_mb']:.0f} MB (benchmarks/fuzz.py)"
+    return [f"{title}\n\n{_table(columns, rows)}"]
 
 
 def _held_out_sets() -> list[str]:

@@ -44,7 +44,7 @@ def change(folder: Path, name: str, changed: Callable[[Artifact], Artifact]) -> 
 
 def moved(artifact: Artifact) -> Artifact:
     point = artifact.operating
-    return msgspec.structs.replace(artifact, operating=msgspec.structs.replace(point, threshold=point.threshold + 0.05))
+    return msgspec.structs.replace(artifact, operating=msgspec.structs.replace(point, threshold=point.threshold + 0.05, band=None))
 
 
 def test_without_its_option_it_does_nothing(tmp_path: Path) -> None:
@@ -83,7 +83,11 @@ def test_a_moved_threshold_fails_in_one_sentence_and_what_cannot_run_is_skipped(
 def test_lost_pneumonias_are_listed(copy_of_run: Path, films: Path, tmp_path: Path) -> None:
     bundle = copy_of_run / "bundle"
     nothing = 0.999999
-    change(bundle, INT8, lambda one: msgspec.structs.replace(one, operating=msgspec.structs.replace(one.operating, threshold=nothing)))
+    change(
+        bundle,
+        INT8,
+        lambda one: msgspec.structs.replace(one, operating=msgspec.structs.replace(one.operating, threshold=nothing, band=None)),
+    )
     code, said = run_pytest(tmp_path, "-k", f"{INT8}-recall", "--cxr-edge-bundle", bundle, "--cxr-edge-data", films)
     assert code == 1
     found = re.search(rf"^{INT8}: it loses (\d+) and gains 0 of (\d+) pneumonias, .* and the limit is 1\.$", said, re.MULTILINE)

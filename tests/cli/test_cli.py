@@ -188,7 +188,7 @@ def test_drift_fails_with_code_1(copy_of_run: Path, tmp_path: Path, capsys: Capt
     manifest = copy_of_run / "bundle" / "bundle.json"
     content = json.loads(manifest.read_text())
     for artifact in content["artifacts"]:
-        artifact["operating"]["threshold"] = 0.999  # a planted fault: every pneumonia is missed
+        artifact["operating"] |= {"threshold": 0.999, "band": None}  # a planted fault: every pneumonia is missed
     manifest.write_text(json.dumps(content))
     assert call_cli("drift", copy_of_run / "bundle", "--data", phantoms_of(copy_of_run)) == 1
     assert "fail" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def test_films_that_may_not_be_written_or_lie_otherwise_are_answered(backend: st
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_file_that_is_no_model_is_refused(backend: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(BundleError, match=r"refuses .*model\.onnx"):
+    with pytest.raises(BundleError, match=r"model\.onnx is no ONNX file, or is damaged; copy the bundle again"):
         runtime(backend).load([tmp_path / "model.onnx"])
 
 

@@ -89,7 +89,7 @@ def test_a_changed_bundle_says_what_changed(copy_of_run: Path) -> None:
     head = make.Head(bundle_sha256=bundle.sha256, artifacts={name: point_of(bundle, name) for name in bundle.names})
     assert changed_head(head, bundle) == []
     first, second, *rest = bundle.manifest.artifacts
-    moved = msgspec.structs.replace(first, operating=msgspec.structs.replace(first.operating, threshold=0.5))
+    moved = msgspec.structs.replace(first, operating=msgspec.structs.replace(first.operating, threshold=0.5, band=None))
     renamed = msgspec.structs.replace(second, name="openvino-bf16")
     write_manifest(bundle.folder, msgspec.structs.replace(bundle.manifest, artifacts=(moved, renamed, *rest), recommended=()))
     digest, new, threshold, gone = changed_head(head, Bundle(bundle.folder))

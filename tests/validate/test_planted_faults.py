@@ -79,7 +79,7 @@ def test_a_threshold_moved_by_five_hundredths(copy_of_run: Path) -> None:
     folder = copy_of_run / "bundle"
     manifest = Bundle(folder).manifest
     first, *others = manifest.artifacts
-    moved = msgspec.structs.replace(first.operating, threshold=first.operating.threshold + 0.05)
+    moved = msgspec.structs.replace(first.operating, threshold=first.operating.threshold + 0.05, band=None)
     write_manifest(folder, msgspec.structs.replace(manifest, artifacts=(msgspec.structs.replace(first, operating=moved), *others)))
     found = failed(judge_bundle(Bundle(folder), films_of(copy_of_run), LOOSE))
     assert list(found) == [first.name]
