@@ -92,7 +92,7 @@ def test_predict_reads_a_folder_and_a_list_and_writes_csv(
 ) -> None:
     (tmp_path / "films").mkdir()
     films = [film(tmp_path / "films" / name) for name in ("a.png", "b.png")]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{films[0]}\n{films[1]}\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{films[0]}\n{films[1]}\n".encode())))
     assert call_cli("predict", bundle, tmp_path / "films", "-", "--csv", tmp_path / "out.csv") == 0
     with (tmp_path / "out.csv").open(newline="") as stream:
         assert [row["path"] for row in csv.DictReader(stream)] == [str(path) for path in films * 2]

@@ -403,7 +403,6 @@ def test_json_has_one_line_a_film_and_no_control_characters(named: Path, bundle:
     assert f"{named}/two\nlines.png" in {json.loads(line)["path"] for line in lines}
 
 
-@pytest.mark.xfail(strict=True, reason="the CSV table writes names as they are: line breaks and control characters too")
 def test_csv_has_one_row_a_film(named: Path, bundle: Path, tmp_path: Path) -> None:
     done = run("predict", bundle, named, "--csv", tmp_path / "table.csv")
     assert done.returncode == 0, done.stderr
@@ -413,7 +412,6 @@ def test_csv_has_one_row_a_film(named: Path, bundle: Path, tmp_path: Path) -> No
     assert {row["label"] for row in rows} == {"PNEUMONIA"}
 
 
-@pytest.mark.xfail(strict=True, reason="the CSV table writes names as they are: line breaks and control characters too")
 def test_csv_has_one_line_a_film_and_no_control_characters(named: Path, bundle: Path) -> None:
     done = run("predict", bundle, named, "--csv", "-")
     lines = done.stdout.removesuffix(b"\n").split(b"\n")
@@ -421,7 +419,6 @@ def test_csv_has_one_line_a_film_and_no_control_characters(named: Path, bundle: 
     assert not any(byte < 0x20 or byte == 0x7F for line in lines for byte in line)
 
 
-@pytest.mark.xfail(strict=True, reason="the list is read as text, strictly where the locale is that of a language")
 def test_a_list_may_hold_names_that_are_no_text(named: Path, bundle: Path) -> None:
     listed = [os.fsencode(named / os.fsdecode(name)) for name in NAMES.values() if b"\n" not in name and b"\r" not in name]
     done = run("predict", bundle, "-", given=b"\n".join([*listed, b"a\0b", b""]))

@@ -13,6 +13,7 @@ import click
 
 from toolkit.core.codec import encode_json
 from toolkit.core.files import write_atomically
+from toolkit.infer.results import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 SOME_UNUSABLE = 3
@@ -93,11 +94,6 @@ def _is_number(cell: str) -> bool:
 def number(value: float | None, digits: int = 3) -> str:
     """A number for people; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def printable(text: str) -> str:
-    """One line that a terminal shows as it is: control characters, line breaks and what is no text are escaped."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def name_unusable(ctx: click.Context, unusable: dict[str, str]) -> None:

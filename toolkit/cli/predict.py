@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -13,11 +14,11 @@ from typing import IO, Any
 
 import click
 
-from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option, printable
+from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option
 from toolkit.core.bundle import Bundle
 from toolkit.core.files import text_written_whole
 from toolkit.infer.predictor import Judged, Predictor, Wanted, pictures_below
-from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, Sidecars, Sink
+from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, Sidecars, Sink, printable
 
 STANDARD = "-"
 
@@ -88,7 +89,8 @@ def _films(paths: tuple[str, ...]) -> tuple[Iterator[Path], bool]:
 
 
 def _listed() -> Iterator[Path]:
-    return (Path(line) for line in (line.rstrip("\n") for line in sys.stdin) if line)
+    """Names on standard input, one a line, in whatever bytes the file system has them."""
+    return (Path(os.fsdecode(line)) for line in (line.rstrip(b"\n") for line in sys.stdin.buffer) if line)
 
 
 def _work(stack: ExitStack, films: Iterator[Path], options: dict[str, Any]) -> tuple[Iterable[Path], int | None]:

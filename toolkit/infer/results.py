@@ -41,7 +41,7 @@ class JsonLines:
 
 
 class CsvTable:
-    """A head and one row a film."""
+    """A head and one row a film, which is one line; control characters in names are escaped."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._table = csv.writer(stream, lineterminator="\n")
@@ -49,7 +49,8 @@ class CsvTable:
 
     def write(self, judged: Judged) -> None:
         """A row."""
-        self._table.writerow(msgspec.structs.astuple(judged.prediction))
+        cells = msgspec.structs.astuple(judged.prediction)
+        self._table.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])
 
 
 class Version(Frozen, frozen=True, kw_only=True):
@@ -122,6 +123,11 @@ class HeatMaps:
         place = self._folder / f"{judged.path.name}.{sha256_of_bytes(os.fsencode(judged.path))[:8]}.png"
         write_atomically(place, overlay(judged.film.pixels, judged.heat, self._label))
         return judged._replace(prediction=msgspec.structs.replace(judged.prediction, heatmap=str(place)))
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is: control characters, line breaks and what is no text are escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def sidecar_of(path: Path) -> Path:
