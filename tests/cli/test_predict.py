@@ -138,3 +138,24 @@ def test_a_folder_is_watched_by_one_process(watch: tuple[Path, Start], bundle: P
     start()
     assert call_cli("predict", bundle, "--watch", folder) == 2
     assert "is watched already by another process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", ["the reader leaves", "the list ends"])
+def test_a_list_that_comes_film_by_film_is_answered_film_by_film(bundle: Path, tmp_path: Path, stop: str) -> None:
+    command = [sys.executable, "-m", "toolkit.cli", "predict", str(bundle), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for number in range(4):
+            process.stdin.write(f"{film(tmp_path / f'{number}.png')}\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith("PNEUMONIA")
+        if stop == "the reader leaves":
+            process.stdout.close()
+            process.stdin.write(f"{tmp_path / '0.png'}\n")
+            process.stdin.flush()
+        else:
+            process.stdin.close()
+        assert process.wait(timeout=PATIENCE_S) >= 0  # no signal, above all not the interpreter's own abort
+        assert process.stderr.read() == ""

@@ -21,6 +21,7 @@ from toolkit.infer.predictor import Judged, Predictor, Wanted, pictures_below
 from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, Sidecars, Sink, printable
 
 STANDARD = "-"
+CHUNK_BYTES = 65_536
 
 
 @click.command()
@@ -68,29 +69,36 @@ def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **
     if bool(paths) == bool(options["watch"]):
         raise click.UsageError("Give one PATH or more, or --watch DIR.")
     bundle = Bundle(bundle_path)
-    films, several = _films(paths)
-    threads = options["threads"] or (1 if several or options["watch"] else None)
+    threads = options["threads"] or (None if _is_one_film(paths) else 1)
     predictor = Predictor(bundle, options["artifact"], threads, options["cache"])
     if bundle.manifest.provenance.synthetic:
         click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
     with ExitStack() as stack:
         outputs = _Outputs(stack, options, bundle.manifest.labels.positive)
-        unusable = outputs.judge(predictor, *_work(stack, films, options))
+        unusable = outputs.judge(predictor, *_work(stack, _films(paths), options))
     if unusable:
         click.echo(f"{unusable} of the inputs could not be used.", err=True)
         ctx.exit(SOME_UNUSABLE)
 
 
-def _films(paths: tuple[str, ...]) -> tuple[Iterator[Path], bool]:
-    """All films, and whether there is more than one; the list may be long and is not read further than that."""
-    films = itertools.chain.from_iterable(_listed() if path == STANDARD else pictures_below(Path(path)) for path in paths)
-    first = list(itertools.islice(films, 2))
-    return itertools.chain(first, films), len(first) > 1
+def _films(paths: tuple[str, ...]) -> Iterator[Path]:
+    """All films; a list is not read further than is needed."""
+    return itertools.chain.from_iterable(_listed() if path == STANDARD else pictures_below(Path(path)) for path in paths)
+
+
+def _is_one_film(paths: tuple[str, ...]) -> bool:
+    return len(paths) == 1 and paths[0] != STANDARD and not Path(paths[0]).is_dir()
 
 
 def _listed() -> Iterator[Path]:
-    """Names on standard input, one a line, in whatever bytes the file system has them."""
-    return (Path(os.fsdecode(line)) for line in (line.rstrip(b"\n") for line in sys.stdin.buffer) if line)
+    """Names on standard input, one a line, in whatever bytes the file system has them. Read without Python's buffer, whose lock a thread
+    that waits for the next name would still hold when the command ends."""
+    source, rest = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), b""
+    while chunk := source.read(CHUNK_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (Path(os.fsdecode(line)) for line in lines if line)
+    if rest:
+        yield Path(os.fsdecode(rest))
 
 
 def _work(stack: ExitStack, films: Iterator[Path], options: dict[str, Any]) -> tuple[Iterable[Path], int | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Event, Semaphore, Thread
 from typing import Generic, NamedTuple, TypeVar
 
 from toolkit.errors import ImageError
@@ -24,7 +25,8 @@ class Prepared(NamedTuple, Generic[Made]):
 
 
 def ahead(items: Iterable[Item], work: Callable[[Item], Made], workers: int | None = None) -> Iterator[Made]:
-    """What `work` makes of each item, in the order of `items`, which may be endless: it is read only as far as is needed.
+    """What `work` makes of each item, in the order of `items`, as soon as it is made: `items` may be endless, is read only as far as is
+    needed, and may wait for an answer before it gives the next one.
 
     `workers` threads (all cores when None) work ahead; 1 works here, without a thread.
     """
@@ -32,16 +34,31 @@ def ahead(items: Iterable[Item], work: Callable[[Item], Made], workers: int | No
     if count == 1:
         yield from map(work, items)
         return
-    waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(count, "decode") as pool:
+    room, made, stopped = Semaphore(AHEAD * count), SimpleQueue[Future[Made] | None](), Event()
+    with ThreadPoolExecutor(count, "films") as pool:
+
+        def feed() -> None:
+            """Not a worker's task: it may wait for the next item while all workers rest, and nobody waits for it at the end."""
+            try:
+                for item in items:
+                    room.acquire()
+                    if stopped.is_set():
+                        return
+                    made.put(pool.submit(work, item))
+            except BaseException as cause:
+                failed: Future[Made] = Future()
+                failed.set_exception(cause)
+                made.put(failed)
+            made.put(None)
+
+        Thread(target=feed, daemon=True, name="films").start()
         try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= AHEAD * count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            while (future := made.get()) is not None:
+                yield future.result()
+                room.release()
         finally:
+            stopped.set()
+            room.release()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
