@@ -3,8 +3,8 @@
     python -m benchmarks.scaling BUNDLE [BUNDLE ...]
 
 Those of ARTIFACTS that a bundle has, by `cxr-edge benchmark`'s own runner: one film at a time with 1, 2, 4 ... threads up to all cores, and
-per second with each of BATCHES on all cores. ROUNDS rounds in which all have their turn; of each the fastest, because what else a machine
-does only slows down. Time does not depend on what a network has learnt, only on its form. Prints, and keeps in
+films per second with each of BATCHES on all cores. ROUNDS rounds in which all have their turn; of each the fastest, because what else a
+machine does only slows down. Time does not depend on what a network has learnt, only on its form. Prints, and keeps in
 docs/results/scaling-NAME.json; `write` alone draws the two plots from what was kept.
 """
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.in_browser import chromium, needs_chromium
 from toolkit.core.codec import read_json
 from toolkit.core.reports import RunReport
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = needs_chromium
 EMPTY_PICTURES = "() => [...document.images].filter(i => !i.complete || i.naturalWidth < 20).map(i => i.alt)"
 UNSEEN_TABLES = "() => [...document.querySelectorAll('table')].filter(t => t.rows.length < 2).length"
 
@@ -21,8 +20,7 @@ UNSEEN_TABLES = "() => [...document.querySelectorAll('table')].filter(t => t.row
 @pytest.fixture(scope="module")
 def opened(finished_run: Path) -> Iterator[tuple[Page, list[str], list[str]]]:
     """The page of the run, what it asked for, and what it complained of."""
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 900})
         asked: list[str] = []
         complaints: list[str] = []
@@ -31,7 +29,6 @@ def opened(finished_run: Path) -> Iterator[tuple[Page, list[str], list[str]]]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto((finished_run / "report.html").as_uri(), wait_until="load")
         yield page, asked, complaints
-        browser.close()
 
 
 def test_no_request_leaves_the_page(opened: tuple[Page, list[str], list[str]], finished_run: Path) -> None:

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
+from tests.in_browser import Seen, chromium, needs_chromium
 from tests.report.machines import full_latency, full_reports, host, make_run
 from tests.report.test_in_browser import EMPTY_PICTURES, UNSEEN_TABLES
 from toolkit.core.codec import encode_json
 from toolkit.report.target_files import add, open_run
 from toolkit.report.target_pages import write_pages
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = needs_chromium
 PICTURES = {"index": 2, "own-machine": 4, "raspberry-pi-5": 4, "old": 2, "board": 0, "x-script-alert-x-1-script-2j": 2}
-
-
-class Seen(NamedTuple):
-    page: Page
-    asked: list[str]
-    complaints: list[str]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

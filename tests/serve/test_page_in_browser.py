@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.conftest import make_bundle
+from tests.in_browser import Seen, chromium, needs_chromium
 from tests.serve.conftest import TOKEN, Server, film_bytes, running
 from toolkit.core.bundle import Bundle, write_manifest
 from toolkit.core.operating import Band, OperatingPoint
 from toolkit.serve.page import FILE
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 DROP = """bytes => {
   const held = new DataTransfer();
   held.items.add(new File([new Uint8Array(bytes)], 'dropped.png'));
@@ -27,18 +24,10 @@ DROP = """bytes => {
 }"""
 
 
-class Seen(NamedTuple):
-    page: Page
-    asked: list[str]
-    complaints: list[str]
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
