@@ -54,7 +54,7 @@ CHUNK_BYTES = 65_536
 @click.option(
     "--threads", type=click.IntRange(1), help="The model's processor threads [default: the runtime's choice for one film, 1 for several]."
 )
-@click.option("--workers", type=click.IntRange(1), help="Films that are decoded at once [default: one a core].")
+@click.option("--workers", type=click.IntRange(1), help="Films that are judged at once [default: one a core].")
 @click.pass_context
 def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **options: Any) -> None:
     """Judge films with BUNDLE. PATH is a picture, a folder, or '-' for a list of paths on standard input.

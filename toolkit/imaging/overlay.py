@@ -19,8 +19,8 @@ PLACES, COLOURS = (0, 64, 128, 192, 255), ((0, 0, 4), (87, 16, 110), (188, 55, 8
 def overlay(film: Pixels, heat: NDArray[np.float32], label: str) -> bytes:
     """PNG of a film, uint8 `[S, S]`, under its heat map, float32 `[h, w]`, whose positive values speak for `label`.
 
-    Colour and strength follow the map from 0 to its own highest value, which the bar states in logits; where nothing speaks for `label` the
-    film stays grey.
+    Colour and strength follow the map from 0 to its own highest value, which the bar states: in logits where parts of the film were
+    covered, in Grad-CAM's own unit where the graph gave the map. Where nothing speaks for `label` the film stays grey.
     """
     top = max(float(heat.max()), 0.0)
     share = np.clip(heat, 0, None) / top if top else np.zeros_like(heat)
@@ -47,7 +47,7 @@ def _draw_bar(page: Image.Image, top: float, label: str) -> None:
     line = EDGE_PX + 2 * MARGIN_PX + BAR_PX + 4
     draw.text((MARGIN_PX, line), "0", "black", font)
     draw.text((page.width // 2, line), f"speaks for {label}", "black", font, anchor="ma")
-    draw.text((page.width - MARGIN_PX, line), f"{top:.2g} logit", "black", font, anchor="ra")
+    draw.text((page.width - MARGIN_PX, line), f"{top:.2g}", "black", font, anchor="ra")
 
 
 def _colours() -> NDArray[np.uint8]:
