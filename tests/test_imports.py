@@ -51,7 +51,7 @@ HOMES = {
     "click": {"cli"},
     "yaml": {"core/recipe.py"},
     "PIL": {"imaging", "data/phantom.py", "benchmark/runner.py"},
-    "pydicom": {"imaging/dicom.py", "imaging/encode.py"},
+    "pydicom": {"imaging/dicom.py", "imaging/dicom_file.py", "imaging/encode.py", "imaging/secondary_capture.py"},
     "onnxruntime": {"infer/on_onnxruntime.py", "quantize/for_onnxruntime.py", "quantize/bias.py", "export/typed.py"},
     "openvino": {"infer/on_openvino.py", "quantize/for_openvino.py", "export/to_openvino.py"},
     "nncf": {"quantize/for_openvino.py"},

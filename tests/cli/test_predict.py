@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from tests.conftest import EDGE, call_cli
+from tests.imaging.test_dicom import film as dicom_film
+from tests.imaging.test_dicom import written
 from toolkit.core.codec import read_json
 from toolkit.core.files import sha256_of
 from toolkit.infer.results import Record, sidecar_of
@@ -55,6 +58,25 @@ def test_heat_maps_of_films_of_one_name_do_not_meet(bundle: Path, tmp_path: Path
     for place in named:
         with Image.open(place) as picture:
             assert picture.format == "PNG"
+
+
+def test_a_dicom_film_has_a_capture_in_its_study_and_other_films_have_none(bundle: Path, tmp_path: Path, capsys: Captured) -> None:
+    in_study, alone, plain = tmp_path / "in_study.dcm", tmp_path / "alone.dcm", film(tmp_path / "plain.png")
+    in_study.write_bytes(written(dicom_film(np.full((EDGE, EDGE), 200, np.uint8), StudyInstanceUID="2.25.7", PatientID="P-12")))
+    alone.write_bytes(written(dicom_film(np.full((EDGE, EDGE), 200, np.uint8))))
+    shown = tmp_path / "shown"
+    assert call_cli("predict", bundle, in_study, alone, plain, "--secondary-capture", shown, "--json", "-") == 3
+    said = capsys.readouterr()
+    records = [json.loads(line) for line in said.out.splitlines()]
+    assert [record["decision"] for record in records] == ["PNEUMONIA"] * 3
+    assert [record["secondary_capture"] for record in records[1:]] == [None, None]
+    assert f"{alone}: was judged, but has no Secondary Capture: it names no StudyInstanceUID" in said.err
+    assert list(map(str, shown.iterdir())) == [records[0]["secondary_capture"]]
+    capture = dcmread(records[0]["secondary_capture"])
+    assert (capture.StudyInstanceUID, capture.PatientID, capture.PhotometricInterpretation) == ("2.25.7", "P-12", "RGB")
+    assert capture.SeriesDescription.startswith("Screening aid, no diagnosis: PNEUMONIA ")
+    for text in (records[0]["bundle_sha256"], records[0]["artifact"], f"threshold {records[0]['threshold']:.3f}"):
+        assert text in capture.ImageComments
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import io
 import numpy as np
 from PIL import Image
 
-from toolkit.imaging.overlay import BAR_PX, EDGE_PX, MARGIN_PX, overlay
+from toolkit.imaging.overlay import BAR_PX, EDGE_PX, MARGIN_PX, overlay_png
 
 
 def drawn(heat: np.ndarray) -> np.ndarray:
     film = np.tile(np.linspace(20, 200, 64).astype(np.uint8), (64, 1))
-    with Image.open(io.BytesIO(overlay(film, heat.astype(np.float32), "PNEUMONIA"))) as page:
+    with Image.open(io.BytesIO(overlay_png(film, heat.astype(np.float32), "PNEUMONIA"))) as page:
         assert (page.format, page.mode) == ("PNG", "RGB")
         return np.asarray(page).astype(int)
 

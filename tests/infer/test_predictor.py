@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from pathlib import Path
 
 import msgspec
@@ -92,6 +93,17 @@ def test_pictures_below_a_folder_come_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no film")
     assert list(pictures_below(tmp_path)) == wanted
     assert list(pictures_below(tmp_path / "gone")) == [tmp_path / "gone"]
+
+
+def test_dicom_files_named_as_archives_name_them_are_found_by_their_magic(tmp_path: Path) -> None:
+    head = bytes(128) + b"DICM"
+    for name in ("IM000001", "1.2.840.113619.2"):
+        (tmp_path / name).write_bytes(head)
+    for name, content in {"DICOMDIR": head, "README": b"no film", "notes.txt": head, "9": head[:131]}.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "PIPE")
+    (tmp_path / "LOCKED").symlink_to(tmp_path / "nowhere")
+    assert [path.name for path in pictures_below(tmp_path)] == ["1.2.840.113619.2", "IM000001"]
 
 
 def test_inside_its_band_a_film_is_uncertain_and_keeps_label_and_probability(bundle: Path, tmp_path: Path) -> None:

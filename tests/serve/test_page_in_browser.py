@@ -69,6 +69,8 @@ def seen(browser: Browser, server: Server) -> Iterator[Seen]:
     page.on("request", lambda request: found.asked.append(request.url))
     page.on("console", lambda message: found.complaints.append(message.text))
     page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    # A browser without a window has no chooser unless somebody listens, and `expect_file_chooser` alone begins to too late.
+    page.on("filechooser", lambda _: None)
     page.goto(f"http://127.0.0.1:{server.port}/", wait_until="networkidle")
     yield found
     page.close()

@@ -15,10 +15,11 @@ from typing import IO, Any
 import click
 
 from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option
-from toolkit.core.bundle import Bundle
+from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.files import text_written_whole
+from toolkit.errors import ImageError
 from toolkit.infer.predictor import Judged, Predictor, Wanted, pictures_below
-from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, Sidecars, Sink, printable
+from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptures, Sidecars, Sink, printable
 
 STANDARD = "-"
 CHUNK_BYTES = 65_536
@@ -36,6 +37,13 @@ CHUNK_BYTES = 65_536
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Write each film with its heat map as a PNG. Where the model has none: 50 inferences a film.",
+)
+@click.option(
+    "--secondary-capture",
+    "capture",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the same of each DICOM film as a DICOM Secondary Capture of its study, with the decision (extra: dicom).",
 )
 @click.option(
     "--log",
@@ -74,7 +82,7 @@ def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **
     if bundle.manifest.provenance.synthetic:
         click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
     with ExitStack() as stack:
-        outputs = _Outputs(stack, options, bundle.manifest.labels.positive)
+        outputs = _Outputs(stack, options, bundle.manifest)
         unusable = outputs.judge(predictor, *_work(stack, _films(paths), options))
     if unusable:
         click.echo(f"{unusable} of the inputs could not be used.", err=True)
@@ -118,7 +126,7 @@ def _work(stack: ExitStack, films: Iterator[Path], options: dict[str, Any]) -> t
 class _Outputs:
     """Everything that is written of each film."""
 
-    def __init__(self, stack: ExitStack, options: dict[str, Any], positive: str) -> None:
+    def __init__(self, stack: ExitStack, options: dict[str, Any], manifest: Manifest) -> None:
         kinds: dict[str, Callable[[IO[str]], Sink]] = {"json_file": JsonLines, "csv_file": CsvTable}
         files = [options[kind] for kind in kinds if options[kind]]
         if files == [STANDARD, STANDARD]:
@@ -127,7 +135,11 @@ class _Outputs:
             raise click.UsageError("--watch has no end at which a file could be written: use --json -, or the files beside the films.")
         self._sinks = [make(stack.enter_context(_opened(options[kind]))) for kind, make in kinds.items() if options[kind]]
         self._sidecars = Sidecars() if options["sidecar"] or options["watch"] else None
-        self._heatmaps = HeatMaps(options["heatmap"], positive) if options["heatmap"] else None
+        self._pictures: list[HeatMaps | SecondaryCaptures] = []
+        if options["heatmap"]:
+            self._pictures.append(HeatMaps(options["heatmap"], manifest.labels.positive))
+        if options["capture"]:
+            self._pictures.append(SecondaryCaptures(options["capture"], manifest.labels, manifest.name))
         if self._sidecars:
             self._sinks.append(self._sidecars)
         if options["log_file"]:
@@ -136,20 +148,29 @@ class _Outputs:
             self._sinks.append(AuditLog(options["log_file"]))
         if STANDARD not in files:
             self._sinks.append(_People(sys.stdout))
-        self._wanted = Wanted(heat=self._heatmaps is not None, sha256=bool(self._sidecars or options["log_file"]))
+        self._wanted = Wanted(heat=bool(self._pictures), sha256=bool(self._sidecars or options["log_file"]))
 
     def judge(self, predictor: Predictor, films: Iterable[Path], workers: int | None) -> int:
         """Write all; how many could not be used, each of which is named on standard error as it comes."""
         unusable = 0
         noted = self._sidecars.noting(films) if self._sidecars else films
         for found in predictor.judge(noted, workers, self._wanted):
-            judged = self._heatmaps.add(found) if self._heatmaps else found
+            judged, problem = self._with_pictures(found)
             for sink in self._sinks:
                 sink.write(judged)
-            if judged.prediction.error:
+            if problem:
                 unusable += 1
-                click.echo(f"{printable(judged.prediction.path)}: {judged.prediction.error}", err=True)
+                click.echo(f"{printable(judged.prediction.path)}: {problem}", err=True)
         return unusable
+
+    def _with_pictures(self, judged: Judged) -> tuple[Judged, str | None]:
+        """The same, with where its pictures were written; what of the film could not be used."""
+        try:
+            for pictures in self._pictures:
+                judged = pictures.add(judged)
+        except ImageError as cause:
+            return judged, f"was judged, but has no Secondary Capture: it {cause}"
+        return judged, judged.prediction.error
 
 
 def _opened(target: str) -> AbstractContextManager[IO[str]]:

@@ -396,7 +396,8 @@ class Sensitivity(Frozen, frozen=True, kw_only=True):
 class Prediction(Frozen, frozen=True, kw_only=True):
     """What is said of one film. `label` is the side of the threshold that it falls on; `decision` is the label, or UNCERTAIN inside the
     artifact's band. A file that cannot be used, or a picture that is no usable frontal chest film, is REJECTED: `error` says why, label and
-    probability are null. `ms`: decoding and inference. `bundle_sha256`: of the bundle's manifest. `heatmap`: where it was written.
+    probability are null. `ms`: decoding and inference. `bundle_sha256`: of the bundle's manifest. `heatmap` and
+    `secondary_capture`: where they were written.
     """
 
     path: str
@@ -409,6 +410,7 @@ class Prediction(Frozen, frozen=True, kw_only=True):
     error: str | None = None
     bundle_sha256: str = ""
     heatmap: str | None = None
+    secondary_capture: str | None = None
 
 
 class RunReport(Frozen, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ Pixels = NDArray[np.uint8]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom"})
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow's; DICOM has a reader of its own
 DICOM_MAGIC, DICOM_MAGIC_AT = b"DICM", 128  # PS3.10 7.1
+DICOM_HEAD_BYTES = DICOM_MAGIC_AT + len(DICOM_MAGIC)
 EXIF_ORIENTATION = 0x0112
 TURNS = {  # EXIF 2.32, tag 0x0112
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -97,7 +98,7 @@ def decode_grey(raw: bytes, least_px: int | None = None) -> Image.Image:
     if not raw:
         raise ImageError("is empty (0 bytes)")
     check_file_bytes(len(raw))
-    if raw[DICOM_MAGIC_AT : DICOM_MAGIC_AT + len(DICOM_MAGIC)] == DICOM_MAGIC:
+    if is_dicom(raw):
         from toolkit.imaging.dicom import decode_dicom
 
         return decode_dicom(raw)
@@ -113,6 +114,11 @@ def decode_grey(raw: bytes, least_px: int | None = None) -> Image.Image:
         raise ImageError("needs more memory than this machine has left") from cause
     except Exception as cause:  # Pillow's readers meet damage with errors of every kind
         raise ImageError(f"is damaged or truncated ({_plain(cause)})") from cause
+
+
+def is_dicom(raw: bytes) -> bool:
+    """Whether a file's bytes, or the first DICOM_HEAD_BYTES of them, are those of a DICOM file."""
+    return raw[DICOM_MAGIC_AT:DICOM_HEAD_BYTES] == DICOM_MAGIC
 
 
 @contextmanager

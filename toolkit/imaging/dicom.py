@@ -8,11 +8,8 @@ A stored value has at most 16 bits, so the chain is walked once for each value t
 
 from __future__ import annotations
 
-import logging
 import math
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +18,8 @@ from PIL import Image
 
 from toolkit.errors import ImageError
 from toolkit.imaging import lossless
-from toolkit.imaging.decode import START_OF_SCAN, Pixels, check_size, without_warnings
+from toolkit.imaging.decode import START_OF_SCAN, Pixels, check_size
+from toolkit.imaging.dicom_file import quiet, read_elements
 from toolkit.imaging.limits import Pieces, check_scans, memory_for
 
 if TYPE_CHECKING:
@@ -40,12 +38,6 @@ SHOWN = (  # what decides how a film looks; nothing else of a file is kept
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence", "VOILUTSequence"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData"),
 )
-TABLES = (0x00283000, 0x00283010)
-HEADER_BYTES = 8  # PS3.5 7.1: tag and VR, or tag and length
-PIXEL_GROUP = 0x7FE0
-PIXEL_GROUPS = (b"\xe0\x7f", b"\x7f\xe0")  # in either order
-MAX_VALUE_BYTES, MAX_TABLES_BYTES = 64_000, 1_000_000
-DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 JPEG_8, JPEG_12, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 LOSSLESS = "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"
@@ -83,7 +75,7 @@ def decode_dicom(raw: bytes) -> Image.Image:
     except ImportError as cause:
         raise ImageError("is DICOM, which needs the package 'pydicom': pip install 'cxr-edge[dicom]'") from cause
     try:
-        with _quiet():
+        with quiet():
             dataset = _read(raw)
             syntax = _syntax(dataset)
             with memory_for(_needed_bytes(dataset, syntax, raw)):
@@ -96,45 +88,9 @@ def decode_dicom(raw: bytes) -> Image.Image:
         raise ImageError("is a DICOM file that is damaged or truncated") from None
 
 
-class _Elements(Pieces):
-    """A DICOM file's bytes. pydicom reads a header of 8 bytes, then perhaps a length, then the value; a value of more than a megabyte is
-    the picture or nothing that a film needs, and pydicom would cut some of them into a million words."""
-
-    def __init__(self, raw: bytes) -> None:
-        super().__init__(raw)
-        self._header = b""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file; raises ImageError for what no film has."""
-        if size is not None and size > MAX_TABLES_BYTES and not self._header.startswith(PIXEL_GROUPS):
-            raise ImageError(f"is a DICOM file with an element of {size} bytes beside its picture; it is not read")
-        data = super().read(size)
-        if size == HEADER_BYTES:
-            self._header = data
-        return data
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom warns and logs of odd values and quotes them. What matters is raised."""
-    logger = logging.getLogger("pydicom")
-    with without_warnings():
-        before = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(before)
-
-
 def _read(raw: bytes) -> Dataset:
     """The dataset, of which all that can be said before its pixels are decoded is checked."""
-    from pydicom import dcmread
-
-    if DEFLATED.encode() in raw:
-        raise ImageError("is deflated as a whole, which is not read; save it with explicit VR little endian")
-    dataset = dcmread(_Elements(raw), specific_tags=list(SHOWN))
-    _check_lengths(dataset)
+    dataset = read_elements(raw, SHOWN)
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise ImageError("has floating-point pixels; expected 8 to 16 bits a pixel")
     if not dataset.get("PixelData"):
@@ -160,17 +116,6 @@ def _check_bits(dataset: Dataset) -> None:
     high = dataset.get("HighBit", bits - 1)
     if high != bits - 1:
         raise ImageError(f"has its highest bit at {high} with {bits} bits stored; expected {bits - 1}")
-
-
-def _check_lengths(dataset: Dataset) -> None:
-    """Values are turned into objects when they are first asked for. None that is read here is long."""
-    from pydicom.dataelem import RawDataElement
-
-    for element in dataset.elements():
-        if isinstance(element, RawDataElement) and element.value is not None and element.tag.group != PIXEL_GROUP:
-            most = MAX_TABLES_BYTES if element.tag in TABLES else MAX_VALUE_BYTES
-            if len(element.value) > most:
-                raise ImageError(f"is a DICOM file with {len(element.value)} bytes in one of its numbers; at most {most} are read")
 
 
 def _syntax(dataset: Dataset) -> UID:

@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolkit.imaging.decode import SUFFIXES
+from toolkit.imaging.decode import DICOM_HEAD_BYTES, SUFFIXES, is_dicom
+
+DIRECTORY = "DICOMDIR"  # PS3.10 8.6
 
 
 def pictures_below(path: Path) -> Iterator[Path]:
     """All pictures below a folder in the order of their names; else the path itself, whatever it is.
 
-    A picture is what has the suffix of one, were it a pipe or a broken link; whoever reads it says what it is. For the same reason a folder
+    A picture is what has the suffix of one, were it a pipe or a broken link; whoever reads it says what it is. So is a DICOM file without
+    a suffix or with a number as its name's end, as archives name them (IM000001, 1.2.840.113619.2). For the same reason a folder
     that cannot be listed, that is gone meanwhile, or that is only linked to and therefore not entered, is given out itself. Of a folder
     the names are held, and of those below it as they are entered; what comes into a folder after it was listed is not seen. Raises nothing.
     """
@@ -48,7 +51,21 @@ def _listed(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _is_of_interest(entry: os.DirEntry[str]) -> bool:
-    return _is_folder(entry, follow=True) or Path(entry.name).suffix.lower() in SUFFIXES
+    suffix = Path(entry.name).suffix.lower()
+    return _is_folder(entry, follow=True) or suffix in SUFFIXES or ((suffix[1:].isdecimal() or not suffix) and _is_nameless_dicom(entry))
+
+
+def _is_nameless_dicom(entry: os.DirEntry[str]) -> bool:
+    """By its magic; False for a medium's directory of films, which has it too, and for what cannot be read."""
+    if entry.name == DIRECTORY:
+        return False
+    try:
+        if not entry.is_file():
+            return False
+        with open(os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
+            return is_dicom(stream.read(DICOM_HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:

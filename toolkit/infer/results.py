@@ -1,4 +1,4 @@
-"""Where predictions go: JSON lines, a CSV table, a file beside each film, a heat map of each film."""
+"""Where predictions go: JSON lines, a CSV table, a file beside each film, a heat map or a DICOM Secondary Capture of each film."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import IO, Protocol
 
 import msgspec
 
+from toolkit import __version__
 from toolkit.core.codec import Frozen, decode_json, encode_json, field_names
 from toolkit.core.files import sha256_of_bytes, write_atomically
+from toolkit.core.labels import Labels
 from toolkit.core.reports import Prediction
 from toolkit.errors import InputError
+from toolkit.imaging.decode import is_dicom, read_file
+from toolkit.imaging.secondary_capture import About, check_available, secondary_capture
 from toolkit.infer.predictor import Judged
 
 SIDECAR = ".cxr-edge.json"
@@ -116,13 +120,47 @@ class HeatMaps:
 
     def add(self, judged: Judged) -> Judged:
         """The same, with where its heat map was written; raises StorageError."""
-        from toolkit.imaging.overlay import overlay
+        from toolkit.imaging.overlay import overlay_png
 
         if judged.film is None or judged.heat is None:
             return judged
-        place = self._folder / f"{judged.path.name}.{sha256_of_bytes(os.fsencode(judged.path))[:8]}.png"
-        write_atomically(place, overlay(judged.film.pixels, judged.heat, self._label))
+        place = _place_for(judged.path, self._folder, ".png")
+        write_atomically(place, overlay_png(judged.film.pixels, judged.heat, self._label))
         return judged._replace(prediction=msgspec.structs.replace(judged.prediction, heatmap=str(place)))
+
+
+class SecondaryCaptures:
+    """A DICOM Secondary Capture of each DICOM film that was judged: NAME.DIGEST-OF-THE-PATH.dcm in one folder."""
+
+    def __init__(self, folder: Path, labels: Labels, model: str) -> None:
+        """`model`: the bundle's name. Raises MissingDependencyError."""
+        check_available()
+        self._folder, self._label, self._model = folder, labels.positive, model
+
+    def add(self, judged: Judged) -> Judged:
+        """The same, with where its capture was written. Raises StorageError, or ImageError for a film that nothing can be filed with."""
+        from toolkit.imaging.overlay import overlay
+
+        if judged.film is None or judged.heat is None or not is_dicom(raw := read_file(judged.path)):
+            return judged
+        said = judged.prediction
+        title = f"Screening aid, no diagnosis: {said.decision} {said.probability:.3f} (cxr-edge {self._model})"
+        lines = (
+            f"{said.decision}: probability {said.probability:.3f}, threshold {said.threshold:.3f}",
+            "A screening aid, no diagnosis. Colour: where the model looked.",
+            f"cxr-edge {__version__}, {self._model} {said.artifact}, bundle {said.bundle_sha256[:12]}",
+        )
+        comment = "\n".join((*lines[:2], f"bundle {said.bundle_sha256}, artifact {said.artifact}"))
+        about = About(title, comment, (said.bundle_sha256, said.artifact))
+        picture = overlay(judged.film.pixels, judged.heat, self._label, lines)
+        place = _place_for(judged.path, self._folder, ".dcm")
+        write_atomically(place, secondary_capture(raw, picture, about))
+        return judged._replace(prediction=msgspec.structs.replace(said, secondary_capture=str(place)))
+
+
+def _place_for(film: Path, folder: Path, suffix: str) -> Path:
+    """Where a film's picture is written: films of the same name in two folders have two places."""
+    return folder / f"{film.name}.{sha256_of_bytes(os.fsencode(film))[:8]}{suffix}"
 
 
 def printable(text: str) -> str:

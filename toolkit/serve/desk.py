@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import msgspec
 from starlette.exceptions import HTTPException
 
-from toolkit.imaging.overlay import overlay
+from toolkit.imaging.overlay import overlay_png
 from toolkit.infer.predictor import Judged, Predictor, Wanted
 from toolkit.infer.stream import attempt
 from toolkit.serve.answers import Answer, Health
@@ -84,5 +84,5 @@ class Desk:
         said = Answer(**msgspec.structs.asdict(judged.prediction), synthetic=self._synthetic)
         if judged.film is None or judged.heat is None:
             return said
-        picture = overlay(judged.film.pixels, judged.heat, self._predictor.labels.positive)
+        picture = overlay_png(judged.film.pixels, judged.heat, self._predictor.labels.positive)
         return msgspec.structs.replace(said, heatmap_png=base64.b64encode(picture).decode())
