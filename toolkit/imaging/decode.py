@@ -6,14 +6,14 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from toolkit.errors import ImageError
 from toolkit.imaging.limits import Pieces, check_file_bytes, check_scans, check_tiff_tags, memory_for
@@ -160,28 +160,41 @@ def _check_form(picture: Image.Image) -> None:
     """Raise ImageError for forms that no film has and that cost minutes or gigabytes: runs decoded in Python, tiles beyond the picture."""
     if picture.format == "BMP" and picture.info.get("compression") not in BMP_PLAIN:
         raise ImageError("is a BMP with compression, which is not read; save it without, or as PNG")
-    if not isinstance(picture, TiffImageFile):
+    if picture.format != "TIFF":
         return
-    compression = picture.tag_v2.get(TIFF_COMPRESSION, 1)
+    tags = _tiff_tags(picture)
+    compression = tags.get(TIFF_COMPRESSION, 1)
     if compression not in TIFF_COMPRESSIONS:
         known = ", ".join(dict.fromkeys(TIFF_COMPRESSIONS.values()))
         raise ImageError(f"is a TIFF with a compression that is not read; expected one of {known}")
-    tile = (picture.tag_v2.get(TILE_WIDTH) or 1) * (picture.tag_v2.get(TILE_LENGTH) or 1)
+    tile = (tags.get(TILE_WIDTH) or 1) * (tags.get(TILE_LENGTH) or 1)
     if tile > max(picture.width * picture.height, MAX_TILE_PIXELS):
         raise ImageError("is a TIFF whose tiles are larger than its picture; it is not read")
+
+
+def _tiff_tags(picture: Image.Image) -> Mapping[int, Any]:
+    """None of another format. Pillow's TIFF reader is not imported for its type: a start would take a tenth longer."""
+    tags: Mapping[int, Any] = getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+    return tags
 
 
 def _needed_bytes(picture: Image.Image, raw: bytes) -> int:
     """At most so much memory is taken to decode it, with the file's bytes; raises ImageError for too many scans."""
     pixels, kind = picture.width * picture.height, picture.format
     copies = COPIES.get(str(kind), 1)
-    if isinstance(picture, TiffImageFile) and EXIF_ORIENTATION in picture.tag_v2:
+    if EXIF_ORIENTATION in _tiff_tags(picture):
         copies += 1  # turned by Pillow, before it is grey
     each = PIXEL_BYTES.get(picture.mode, 4) * copies
-    if kind == "JPEG" and (scans := raw.count(START_OF_SCAN)) > 1:
+    if _may_have_scans(picture) and (scans := raw.count(START_OF_SCAN)) > 1:
         check_scans(scans, pixels)
         each += 2 * len(picture.getbands())  # the coefficients of all scans are kept until the last one
     return pixels * (each + 1) + len(raw) * (2 if kind == "WEBP" else 1)
+
+
+def _may_have_scans(picture: Image.Image) -> bool:
+    """Of a sequential JPEG of one component no more than the first scan is decoded (T.81 A.2.2), and to count them takes as long as a
+    tenth of decoding."""
+    return picture.format == "JPEG" and (len(picture.getbands()) > 1 or "progressive" in picture.info)
 
 
 def _upright(picture: Image.Image, grey: Image.Image) -> Image.Image:
@@ -199,7 +212,7 @@ def _plain(cause: Exception) -> str:
 
 def _grey_bits(picture: Image.Image) -> int:
     """Declared depth of deep grey: TIFF may store 12 bits, which Pillow hands over as 16."""
-    return int(picture.tag_v2.get(TIFF_BITS, (16,))[0]) if isinstance(picture, TiffImageFile) else 16
+    return int(_tiff_tags(picture).get(TIFF_BITS, (16,))[0])
 
 
 def _to_grey(picture: Image.Image, bits: int) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ from toolkit.core.labels import Labels
 from toolkit.core.reports import Prediction
 from toolkit.errors import InputError
 from toolkit.imaging.decode import is_dicom, read_file
-from toolkit.imaging.secondary_capture import About, check_available, secondary_capture
 from toolkit.infer.predictor import Judged
 
 SIDECAR = ".cxr-edge.json"
@@ -48,6 +46,8 @@ class CsvTable:
     """A head and one row a film, which is one line; control characters in names are escaped."""
 
     def __init__(self, stream: IO[str]) -> None:
+        import csv
+
         self._table = csv.writer(stream, lineterminator="\n")
         self._table.writerow(field_names(Prediction))
 
@@ -134,12 +134,15 @@ class SecondaryCaptures:
 
     def __init__(self, folder: Path, labels: Labels, model: str) -> None:
         """`model`: the bundle's name. Raises MissingDependencyError."""
+        from toolkit.imaging.secondary_capture import check_available
+
         check_available()
         self._folder, self._label, self._model = folder, labels.positive, model
 
     def add(self, judged: Judged) -> Judged:
         """The same, with where its capture was written. Raises StorageError, or ImageError for a film that nothing can be filed with."""
         from toolkit.imaging.overlay import overlay
+        from toolkit.imaging.secondary_capture import About, secondary_capture
 
         if judged.film is None or judged.heat is None or not is_dicom(raw := read_file(judged.path)):
             return judged

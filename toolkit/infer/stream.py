@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
-from threading import Event, Semaphore, Thread
 from typing import Generic, NamedTuple, TypeVar
 
 from toolkit.errors import ImageError
@@ -31,9 +28,15 @@ def ahead(items: Iterable[Item], work: Callable[[Item], Made], workers: int | No
     `workers` threads (all cores when None) work ahead; 1 works here, without a thread.
     """
     count = workers or os.cpu_count() or 1
-    if count == 1:
-        yield from map(work, items)
-        return
+    yield from map(work, items) if count == 1 else _in_threads(items, work, count)
+
+
+def _in_threads(items: Iterable[Item], work: Callable[[Item], Made], count: int) -> Iterator[Made]:
+    """Imported here: for a single film they are a part of the start that nobody needs."""
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from queue import SimpleQueue
+    from threading import Event, Semaphore, Thread
+
     room, made, stopped = Semaphore(AHEAD * count), SimpleQueue[Future[Made] | None](), Event()
     with ThreadPoolExecutor(count, "films") as pool:
 
