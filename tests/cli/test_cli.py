@@ -121,7 +121,9 @@ def test_evaluate_and_drift_repeat_what_the_report_says(finished_run: Path, tmp_
     films, sealed = phantoms_of(finished_run), finished_run / "bundle"
     best = Bundle(sealed).manifest.recommended[0]
     assert call_cli("evaluate", sealed, "--data", films, "--json", tmp_path / "e.json") == 0
-    assert "SYNTHETIC" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "SYNTHETIC" in said
+    assert re.search(r"^with the band: \d+ of \d+ films are UNCERTAIN", said, re.MULTILINE)
     assert json.loads((tmp_path / "e.json").read_text()) == next(
         row for row in json.loads((finished_run / "report.json").read_text())["evaluations"] if row["artifact"] == best
     )

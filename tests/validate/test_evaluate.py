@@ -7,7 +7,9 @@ import pytest
 
 from tests.validate.test_drift import films
 from toolkit.core.codec import to_plain
-from toolkit.core.operating import OperatingPoint
+from toolkit.core.metrics import Confusion
+from toolkit.core.operating import Band, OperatingPoint
+from toolkit.core.reports import OutsideBand
 from toolkit.validate.evaluate import judge
 
 PROMISED = {
@@ -60,3 +62,16 @@ def test_a_model_at_chance_is_recognised() -> None:
     )
     assert not useless.tells_apart
     assert useful.tells_apart
+
+
+def test_what_a_band_does_is_counted_by_hand() -> None:
+    band = Band(low=0.3, high=0.7, missed=0, false_alarms=0, unsure=0, films=9)
+    probabilities = np.array([0.9, 0.69, 0.3, 0.2, 0.7, 0.5, 0.4, 0.1])  # of four pneumonias and four normals
+    logits = np.log(probabilities / (1 - probabilities)).astype(np.float64)
+    found = judge("a", films([1, 1, 1, 1, 0, 0, 0, 0]), logits, OperatingPoint(threshold=0.5, band=band), synthetic=False)
+    assert found.outside_band == OutsideBand(unsure=4, wrong_unsure=2, missed=1, false_alarms=1)  # unsure: .69, .3 (missed), .5 (alarm), .4
+    assert found.confusion == Confusion(tp=2, fp=2, tn=2, fn=2)
+
+
+def test_without_a_band_nothing_is_said_of_one() -> None:
+    assert judge("a", films([1, 0]), np.array([1, -1], np.float32), OperatingPoint(), synthetic=False).outside_band is None

@@ -8,7 +8,8 @@ import click
 
 from toolkit.cli.options import artifact_option, bundle_argument, data_option, json_option, name_unusable, number, table, write_json
 from toolkit.core.bundle import Bundle
-from toolkit.core.reports import Evaluation
+from toolkit.core.metrics import Confusion
+from toolkit.core.reports import Evaluation, OutsideBand
 from toolkit.data.films import prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
@@ -27,7 +28,8 @@ SHOWN = ("accuracy", "recall", "specificity", "precision", "f1", "balanced_accur
 @json_option
 @click.pass_context
 def evaluate(ctx: click.Context, bundle_path: Path, data: Path, artifact: str | None, json_file: str | None) -> None:
-    """Metrics of an artifact of BUNDLE on labelled films (the test split, or all of a folder without splits).
+    """Metrics of an artifact of BUNDLE on labelled films (the test split, or all of a folder without splits). The rates are those of the
+    threshold alone, which calls every film; what the band of uncertainty, where there is one, does to them is said below.
 
     BUNDLE may be the folder of a checkpoint too, such as runs/szanet/train: then torch scores the films (needs the workshop).
 
@@ -67,4 +69,13 @@ def _shown(result: Evaluation) -> str:
         f"{mark}{result.artifact} on {result.n} films, threshold {result.threshold:.3f}\n"
         + table(("metric", "value", "95 % interval", "at .5"), rows)
         + f"\nconfusion: {counts.tp} true positive, {counts.fp} false positive, {counts.tn} true negative, {counts.fn} false negative"
+        + (_band(result.outside_band, counts) if result.outside_band else "")
+    )
+
+
+def _band(found: OutsideBand, counts: Confusion) -> str:
+    return (
+        f"\nwith the band: {found.unsure} of {counts.n} films are UNCERTAIN, of which the threshold alone would call {found.wrong_unsure} "
+        f"wrongly;\nof the others, {found.missed} of {counts.positives} positives are missed, and {found.false_alarms} of "
+        f"{counts.negatives} negatives are false alarms"
     )

@@ -13,10 +13,21 @@ Verdict = Literal["pass", "fail"]
 Mode = Literal["observed", "proven"]
 
 
+class OutsideBand(Frozen, frozen=True, kw_only=True):
+    """What a band of uncertainty does to these films. `unsure`: how many lie inside; `wrong_unsure`: how many of them the threshold alone
+    would call wrongly. Outside: `missed` of all pneumonias, `false_alarms` of all normals."""
+
+    unsure: int
+    wrong_unsure: int
+    missed: int
+    false_alarms: int
+
+
 class Evaluation(Frozen, frozen=True, kw_only=True):
     """Metrics of one artifact on labelled films. A metric without support is null, and `reason` says why.
 
-    `at_half` holds the same rates with a threshold of .5 in place of the artifact's own.
+    `at_half` holds the same rates with a threshold of .5 in place of the artifact's own. All rates are those of the threshold alone, which
+    calls every film; `outside_band` is null where the artifact has no band.
     """
 
     artifact: str
@@ -35,6 +46,7 @@ class Evaluation(Frozen, frozen=True, kw_only=True):
     synthetic: bool = False
     unusable: Mapping[str, str] = {}
     at_half: Mapping[str, float | None] = {}
+    outside_band: OutsideBand | None = None
 
     @property
     def tells_apart(self) -> bool:

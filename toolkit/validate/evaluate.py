@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
-from toolkit.core.metrics import ONE_CLASS, Confusion, roc_auc
+from toolkit.core.metrics import ONE_CLASS, Confusion, LabelArray, roc_auc
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.progress import track
-from toolkit.core.reports import Evaluation
+from toolkit.core.reports import Evaluation, OutsideBand
 from toolkit.data.films import Films
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.predictor import open_session
@@ -46,7 +46,23 @@ def judge(artifact: str, films: Films, logits: NDArray[np.float32], point: Opera
         synthetic=synthetic,
         unusable=dict(films.unusable),
         at_half=Confusion.of(films.labels, logits >= 0).rates()[0],
+        outside_band=outside_band(point, films.labels, probabilities),
         **rates,
+    )
+
+
+def outside_band(point: OperatingPoint, labels: LabelArray, probabilities: NDArray[np.float64]) -> OutsideBand | None:
+    """What the point's band does to films with `labels` 0 or 1 `[N]` and `probabilities` `[N]`; None when it has none."""
+    if point.band is None:
+        return None
+    unsure = (probabilities >= point.band.low) & (probabilities < point.band.high)
+    sick, called = labels == 1, probabilities >= point.threshold
+    wrong = called != sick
+    return OutsideBand(
+        unsure=int(unsure.sum()),
+        wrong_unsure=int((unsure & wrong).sum()),
+        missed=int((~unsure & wrong & sick).sum()),
+        false_alarms=int((~unsure & wrong & ~sick).sum()),
     )
 
 
