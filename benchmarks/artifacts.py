@@ -32,11 +32,11 @@ from toolkit.cli.options import number, table
 from toolkit.core import operating
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import Frozen, encode_json
+from toolkit.core.drift import DriftRow
 from toolkit.core.files import write_atomically
 from toolkit.core.metrics import roc_auc
 from toolkit.core.privacy import refuse_telemetry
 from toolkit.core.recipe import read_recipe
-from toolkit.core.reports import DriftRow
 from toolkit.core.target import ArtifactName
 from toolkit.errors import CxrEdgeError
 from toolkit.imaging.decode import Pixels

@@ -18,8 +18,8 @@ import numpy as np
 from toolkit.cli.options import table
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import Frozen, encode_json
+from toolkit.core.drift import DecodeDrift, FormDrift
 from toolkit.core.files import write_atomically
-from toolkit.core.reports import DecodeDrift, FormDrift
 from toolkit.errors import CxrEdgeError, DataError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw

@@ -21,10 +21,10 @@ from toolkit.benchmark.compare import in_turns
 from toolkit.cli.options import number, table
 from toolkit.core import operating
 from toolkit.core.codec import Frozen, encode_json
+from toolkit.core.drift import DriftRow
 from toolkit.core.files import write_atomically
 from toolkit.core.metrics import roc_auc
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DriftRow
 from toolkit.infer.runtimes import Session, runtime
 from toolkit.models.registry import count_parameters
 from toolkit.pipeline import Run

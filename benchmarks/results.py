@@ -27,11 +27,12 @@ import yaml
 from benchmarks import artifacts, decode_drift, gpu, latency_checks, pruned_models, pruning_sweep, scaling
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
+from toolkit.core.evaluation import Evaluation
 from toolkit.core.files import write_atomically
 from toolkit.core.metrics import Confusion
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import read_recipe
-from toolkit.core.reports import Evaluation, RunReport
+from toolkit.core.reports import RunReport
 from toolkit.pipeline import Run, run_stages
 from toolkit.report.render import three, with_interval
 

@@ -15,7 +15,7 @@ from device_tests.record import called
 from toolkit.benchmark.load import state
 from toolkit.core.bundle import Bundle
 from toolkit.core.latency import State
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.infer.predictor import Predictor
 
 PARTS = 10

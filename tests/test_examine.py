@@ -15,10 +15,10 @@ from tests.report.test_report import Links
 from toolkit import examine
 from toolkit.core.artifacts import Checkpoint, Provenance
 from toolkit.core.codec import read_json
+from toolkit.core.evaluation import Evaluation
 from toolkit.core.labels import Labels
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.reports import Evaluation
 from toolkit.data.cases import Case
 from toolkit.data.films import Films
 from toolkit.errors import DataError, InputError

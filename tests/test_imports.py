@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
 
@@ -157,6 +158,28 @@ def test_predict_and_doctor_import_only_the_base_install() -> None:
     names = ["toolkit.cli.main", *(f"toolkit.cli.{verb}" for verb in verbs)]
     done = subprocess.run([sys.executable, "-c", BLOCK.format(blocked=blocked, names=names)], capture_output=True, text=True, check=False)
     assert done.stdout == "imported 6\n", done.stderr
+
+
+NOT_FOR_ONE_FILM = (
+    *("toolkit.core.reports", "toolkit.core.drift", "toolkit.core.latency", "toolkit.imaging.dicom", "toolkit.imaging.overlay"),
+    *("PIL.TiffImagePlugin", "concurrent.futures", "csv", "shutil", "openvino", "pydicom"),
+)
+
+
+def test_a_prediction_of_one_film_starts_with_nothing_that_it_does_not_need(bundle: Path, tmp_path: Path) -> None:
+    Image.new("L", (64, 64), 200).save(film := tmp_path / "film.jpeg")
+    code = f"""
+import sys
+from toolkit.cli.main import run
+sys.argv = ["cxr-edge", "predict", {str(bundle)!r}, {str(film)!r}]
+try:
+    run()
+finally:
+    print(sorted(set({NOT_FOR_ONE_FILM!r}) & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_importing_the_package_imports_nothing_else() -> None:

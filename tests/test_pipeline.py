@@ -21,9 +21,10 @@ from tests.conftest import INT8, ROOT, TINY, call_cli
 from toolkit import stages
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
+from toolkit.core.evaluation import CrossValidation
 from toolkit.core.files import sha256_of
 from toolkit.core.recipe import STAGES, Recipe, read_recipe
-from toolkit.core.reports import CrossValidation, PruneReport, RunReport, Sensitivity
+from toolkit.core.reports import PruneReport, RunReport, Sensitivity
 from toolkit.core.target import Target
 from toolkit.data.films import prepare_films
 from toolkit.data.shortcuts import contradiction

@@ -15,8 +15,10 @@ from toolkit.artifact import WRITERS
 from toolkit.benchmark.host import describe_host
 from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.codec import read_json
+from toolkit.core.drift import DriftReport
+from toolkit.core.evaluation import Verdict
 from toolkit.core.latency import LatencyReport
-from toolkit.core.reports import DriftReport, QuantizeReport, RunReport, Verdict
+from toolkit.core.reports import QuantizeReport, RunReport
 from toolkit.core.target import Backend, Family
 from toolkit.errors import MissingDependencyError, ModelError
 from toolkit.export import to_tensorrt

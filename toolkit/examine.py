@@ -14,9 +14,9 @@ from torch import nn
 
 from toolkit.core.artifacts import Checkpoint
 from toolkit.core.codec import encode_json
+from toolkit.core.evaluation import Evaluation
 from toolkit.core.files import folder_written_whole
 from toolkit.core.progress import track
-from toolkit.core.reports import Evaluation
 from toolkit.data.films import Films, prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films

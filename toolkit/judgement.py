@@ -19,9 +19,10 @@ from torch import nn
 from toolkit.core.artifacts import Checkpoint
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import encode_json
+from toolkit.core.drift import DriftRow, Flip, FlipPicture, Robustness
+from toolkit.core.evaluation import Evaluation
 from toolkit.core.files import write_atomically
 from toolkit.core.operating import OperatingPoint
-from toolkit.core.reports import DriftRow, Evaluation, Flip, FlipPicture, Robustness
 from toolkit.data.films import Films
 from toolkit.data.groups import by_look, by_name, looks_of
 from toolkit.infer.predictor import open_session

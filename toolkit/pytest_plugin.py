@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from toolkit.core.reports import Check, DriftReport, DriftRow
+    from toolkit.core.drift import Check, DriftReport, DriftRow
 
 ALWAYS = ("recall", "subgroups", "classes", "sealed")
 OPTIONS = tuple(f"--cxr-edge-{name}" for name in ("bundle", "data", "against", "max-recall-loss", "max-specificity-loss", "mode", "groups"))

@@ -13,8 +13,9 @@ from toolkit.benchmark.run import single_stream_p50
 from toolkit.core.artifacts import FileEntry
 from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, ScreenEntry, write_manifest
 from toolkit.core.codec import encode_json, read_json, to_plain
+from toolkit.core.drift import DriftReport, DriftRow, FlipPicture
 from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, write_atomically
-from toolkit.core.reports import DriftReport, DriftRow, FlipPicture, RunReport
+from toolkit.core.reports import RunReport
 from toolkit.data.cases import Truth
 from toolkit.infer import machine
 from toolkit.judgement import FLIPS

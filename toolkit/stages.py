@@ -17,10 +17,12 @@ from toolkit.candidate import ExportGauge
 from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
 from toolkit.core.bundle import SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
+from toolkit.core.drift import DriftReport
+from toolkit.core.evaluation import CrossValidation, Evaluation
 from toolkit.core.files import write_atomically
 from toolkit.core.latency import LatencyReport
 from toolkit.core.recipe import Recipe
-from toolkit.core.reports import CrossValidation, DriftReport, Evaluation, PruneReport, QuantizeAttempt, QuantizeReport, Sensitivity
+from toolkit.core.reports import PruneReport, QuantizeAttempt, QuantizeReport, Sensitivity
 from toolkit.core.target import PROCESSORS, Family, Target
 from toolkit.data.films import Films
 from toolkit.errors import ModelError, ParityError

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.errors import StorageError
 from toolkit.infer.audit import KEPT, AuditLog
 from toolkit.infer.predictor import Film, Judged

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.core.codec import encode_json
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.infer.results import Record, Sidecars, Version, sidecar_of
 from toolkit.infer.watch import SETTLE_S, arriving
 

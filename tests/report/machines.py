@@ -10,13 +10,15 @@ import numpy as np
 from toolkit.core.artifacts import FileEntry, Provenance
 from toolkit.core.bundle import SCHEMA_VERSION, Artifact, Gate, Manifest, Parity, write_manifest
 from toolkit.core.codec import encode_json
+from toolkit.core.drift import DriftReport, DriftRow
+from toolkit.core.evaluation import Evaluation, Verdict
 from toolkit.core.files import sha256_of
 from toolkit.core.labels import Labels
 from toolkit.core.latency import ColdStart, Host, LatencyReport, LatencyRow, Skipped, State
 from toolkit.core.metrics import Confusion
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.reports import DeviceReport, DriftReport, DriftRow, Evaluation, RunReport, Verdict
+from toolkit.core.reports import DeviceReport, RunReport
 from toolkit.core.target import Target
 
 FP32, INT8, OPENVINO = "onnxruntime-fp32", "onnxruntime-int8", "openvino-int8"

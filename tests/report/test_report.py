@@ -14,9 +14,10 @@ from PIL import Image
 
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
+from toolkit.core.evaluation import Evaluation
 from toolkit.core.labels import Labels
 from toolkit.core.metrics import Confusion, Curves
-from toolkit.core.reports import Candidate, Evaluation, RunReport, Sensitivity
+from toolkit.core.reports import Candidate, RunReport, Sensitivity
 from toolkit.report import plots
 from toolkit.report.render import render_explanation
 

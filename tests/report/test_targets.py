@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.report.machines import FP32, HOSTILE, INT8, OPENVINO, artifact, drift, drift_row, full_row, host, latency, manifest, offline, row
+from toolkit.core.drift import DriftReport
 from toolkit.core.latency import ColdStart, LatencyReport, LatencyRow, Skipped, State
-from toolkit.core.reports import DriftReport, TargetPoint
+from toolkit.core.reports import TargetPoint
 from toolkit.report.target_facts import UNTOLD, facts
 from toolkit.report.target_files import printable, safe_name
 from toolkit.report.targets import Measured, best_rows, chosen, compared, pareto, points, uncertain

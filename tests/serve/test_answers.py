@@ -17,7 +17,7 @@ from tests.serve.conftest import Server, film_bytes, form
 from toolkit import __version__
 from toolkit.core.bundle import Bundle, write_manifest
 from toolkit.core.codec import decode_json, field_names
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.infer.predictor import Predictor
 from toolkit.serve.answers import Answer, describe
 from toolkit.serve.settings import Limits

@@ -15,8 +15,8 @@ from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 from tests.train.test_fit import PREPROCESSING, RISING
 from toolkit.core.artifacts import Provenance
 from toolkit.core.codec import encode_json, read_json
+from toolkit.core.evaluation import CrossValidation, Fold
 from toolkit.core.labels import Labels
-from toolkit.core.reports import CrossValidation, Fold
 from toolkit.data.cases import Case
 from toolkit.data.films import Films
 from toolkit.errors import DataError

@@ -14,8 +14,8 @@ from pydicom import dcmread
 from tests.conftest import EDGE, KERMANY, ROOT, SHARED, needs_kermany
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import decode_json, encode_json
+from toolkit.core.drift import DecodeDrift
 from toolkit.core.operating import OperatingPoint
-from toolkit.core.reports import DecodeDrift
 from toolkit.errors import DataError, MissingDependencyError
 from toolkit.imaging import encode
 from toolkit.imaging.decode import Pixels, decode_grey

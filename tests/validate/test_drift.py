@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 from toolkit.core.codec import to_plain
+from toolkit.core.drift import Check
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import Check
 from toolkit.data.cases import Case, Truth
 from toolkit.errors import DataError, GateError
 from toolkit.validate import drift

@@ -7,9 +7,9 @@ import pytest
 
 from tests.validate.test_drift import films
 from toolkit.core.codec import to_plain
+from toolkit.core.evaluation import OutsideBand
 from toolkit.core.metrics import Confusion
 from toolkit.core.operating import Band, OperatingPoint
-from toolkit.core.reports import OutsideBand
 from toolkit.validate.evaluate import judge
 
 PROMISED = {

@@ -15,9 +15,9 @@ from PIL import Image
 
 from tests.conftest import INT8, reseal
 from toolkit.core.bundle import Bundle, write_manifest
+from toolkit.core.drift import DriftReport, DriftRow
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DriftReport, DriftRow
 from toolkit.core.target import Target
 from toolkit.data.cases import Case, Source, Truth
 from toolkit.data.films import prepare_films

@@ -9,8 +9,8 @@ import click
 
 from toolkit.cli.options import bundle_argument, data_option, json_option, name_unusable, number, percent, table, write_json
 from toolkit.core.bundle import Bundle
+from toolkit.core.drift import DriftReport, DriftRow
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DriftReport, DriftRow
 from toolkit.data.sources import read_source
 
 GATE_FAILED = 1

@@ -8,8 +8,8 @@ import click
 
 from toolkit.cli.options import artifact_option, bundle_argument, data_option, json_option, name_unusable, number, table, write_json
 from toolkit.core.bundle import Bundle
+from toolkit.core.evaluation import Evaluation, OutsideBand
 from toolkit.core.metrics import Confusion
-from toolkit.core.reports import Evaluation, OutsideBand
 from toolkit.data.films import prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films

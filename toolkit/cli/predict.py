@@ -77,7 +77,8 @@ def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **
     if bool(paths) == bool(options["watch"]):
         raise click.UsageError("Give one PATH or more, or --watch DIR.")
     bundle = Bundle(bundle_path)
-    threads = options["threads"] or (None if _is_one_film(paths) else 1)
+    alone = _is_one_film(paths)
+    threads, options["workers"] = options["threads"] or (None if alone else 1), options["workers"] or (1 if alone else None)
     predictor = Predictor(bundle, options["artifact"], threads, options["cache"])
     if bundle.manifest.provenance.synthetic:
         click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)

@@ -12,11 +12,11 @@ from msgspec import Meta
 
 from toolkit.core.artifacts import FileEntry, Provenance
 from toolkit.core.codec import Frozen, decode, encode_json, parse_json
+from toolkit.core.evaluation import Evaluation, Mode, Verdict
 from toolkit.core.files import sha256_of, sha256_of_bytes, write_atomically
 from toolkit.core.labels import Labels
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.reports import Evaluation, Mode, Verdict
 from toolkit.core.target import Family, Target
 from toolkit.errors import BundleError, GateError, InputError
 

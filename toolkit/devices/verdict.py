@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
+from toolkit.core.drift import DriftReport, DriftRow
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DeviceReport, DriftReport, DriftRow
+from toolkit.core.reports import DeviceReport
 from toolkit.data.cases import ALL, Case, Truth
 from toolkit.devices.job import NO_NUMBER
 from toolkit.errors import BundleError, DataError, DeviceError, GateError

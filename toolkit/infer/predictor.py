@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.files import sha256_of_bytes
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.errors import GateError, ImageError
 from toolkit.imaging.decode import Pixels, read_file
 from toolkit.imaging.prepare import prepare_raw

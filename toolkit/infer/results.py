@@ -14,7 +14,7 @@ from toolkit import __version__
 from toolkit.core.codec import Frozen, decode_json, encode_json, field_names
 from toolkit.core.files import sha256_of_bytes, write_atomically
 from toolkit.core.labels import Labels
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.errors import InputError
 from toolkit.imaging.decode import is_dicom, read_file
 from toolkit.infer.predictor import Judged

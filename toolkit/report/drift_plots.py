@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.calibration import bins
+from toolkit.core.drift import CorruptionCurve
 from toolkit.core.metrics import FloatArray, LabelArray
-from toolkit.core.reports import CorruptionCurve
 from toolkit.report.plots import BLUE, GREY, ORANGE, figure_of, png_of, svg_of
 
 COLUMNS = 4

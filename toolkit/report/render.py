@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit.core.bundle import Manifest
-from toolkit.core.reports import Evaluation, RunReport
+from toolkit.core.evaluation import Evaluation
+from toolkit.core.reports import RunReport
 from toolkit.errors import MissingDependencyError
 from toolkit.report.plots import data_uri, latency_bars, pareto, training_curves
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from toolkit.core.bundle import Artifact, Manifest
+from toolkit.core.drift import DriftReport
+from toolkit.core.evaluation import Verdict
 from toolkit.core.latency import LatencyReport, LatencyRow
-from toolkit.core.reports import ComparedTarget, DriftReport, Judged, TargetPoint, Verdict
+from toolkit.core.reports import ComparedTarget, Judged, TargetPoint
 from toolkit.core.target import processor_family
 
 

@@ -14,7 +14,7 @@ from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.codec import Frozen
 from toolkit.core.labels import Labels
 from toolkit.core.operating import Band
-from toolkit.core.reports import Prediction
+from toolkit.core.prediction import Prediction
 from toolkit.serve.settings import Limits
 
 NOTICE = (

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from toolkit.core.codec import encode_json, read_json
+from toolkit.core.evaluation import CrossValidation, Fold, Spread
 from toolkit.core.files import write_atomically
 from toolkit.core.metrics import Confusion, roc_auc
 from toolkit.core.recipe import TrainSpec
-from toolkit.core.reports import CrossValidation, Fold, Spread
 from toolkit.data.duplicates import patient_families
 from toolkit.data.films import Films
 from toolkit.errors import DataError, MissingDependencyError, StageError

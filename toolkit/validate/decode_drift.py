@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.drift import DecodeDrift, FormDrift
+from toolkit.core.evaluation import Verdict
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.preprocessing import Preprocessing
-from toolkit.core.reports import DecodeDrift, FormDrift, Verdict
 from toolkit.errors import DataError, ImageError
 from toolkit.imaging.decode import Pixels, decode_grey
 from toolkit.imaging.encode import ENCODERS

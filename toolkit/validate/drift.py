@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 
 from toolkit.core.calibration import calibration_error
+from toolkit.core.drift import Allowance, Change, Check, DriftReport, DriftRow, Flip, Outcome, Rate, Shift
+from toolkit.core.evaluation import Verdict
 from toolkit.core.metrics import Confusion, above_chance, roc_auc
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import Allowance, Change, Check, DriftReport, DriftRow, Flip, Outcome, Rate, Shift, Verdict
 from toolkit.data.cases import Labelled
 from toolkit.data.groups import Groups, by_name
 from toolkit.errors import DataError

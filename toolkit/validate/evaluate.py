@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
+from toolkit.core.evaluation import Evaluation, OutsideBand
 from toolkit.core.metrics import ONE_CLASS, Confusion, LabelArray, roc_auc
 from toolkit.core.operating import OperatingPoint
 from toolkit.core.progress import track
-from toolkit.core.reports import Evaluation, OutsideBand
 from toolkit.data.films import Films
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.predictor import open_session

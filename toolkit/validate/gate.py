@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
+from toolkit.core.drift import DecodeDrift, DriftReport, DriftRow, Robustness
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import DecodeDrift, DriftReport, DriftRow, Robustness
 from toolkit.data.cases import Case, Source, Truth
 from toolkit.data.films import prepare_films, prepared
 from toolkit.data.groups import Groups, by_look, by_name, by_table, only

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.drift import CorruptionCurve, CorruptionPoint, Robustness
 from toolkit.core.metrics import Confusion, roc_auc
 from toolkit.core.progress import track
-from toolkit.core.reports import CorruptionCurve, CorruptionPoint, Robustness
 from toolkit.data.cases import Labelled
 from toolkit.errors import BundleError
 from toolkit.imaging.corruptions import CORRUPTIONS, SEVERITIES, corrupt

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.core.bundle import Artifact
-from toolkit.core.reports import Check
+from toolkit.core.drift import Check
 from toolkit.core.target import Precision
 from toolkit.data.cases import Labelled
 from toolkit.validate.scores import Probabilities, Scores, named

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.core.drift import Check, Subgroup
 from toolkit.core.recipe import ValidateSpec
-from toolkit.core.reports import Check, Subgroup
 from toolkit.data.groups import Groups
 from toolkit.validate.intervals import CONFIDENCE, beyond_limit_p, upper_bound
 
