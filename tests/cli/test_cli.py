@@ -117,6 +117,15 @@ def test_predict_warns_by_its_code_when_no_artifact_passed(tmp_path: Path, capsy
     assert "has passed its recall gate" in capsys.readouterr().err
 
 
+def test_names_of_a_hostile_manifest_do_not_steer_the_terminal(bundle: Path, capsys: Captured) -> None:
+    manifest = bundle / "bundle.json"
+    manifest.write_text(manifest.read_text().replace('"onnxruntime-fp32"', '"red\\u001b[31m\\nline"'))
+    assert call_cli("predict", bundle, film(bundle.parent / "a.png"), "--artifact", "other") == 2
+    said = capsys.readouterr().err
+    assert r"has no artifact 'other'; it has: red\x1b[31m\nline." in said
+    assert len(said.splitlines()) == 1
+
+
 def test_evaluate_and_drift_repeat_what_the_report_says(finished_run: Path, tmp_path: Path, capsys: Captured) -> None:
     films, sealed = phantoms_of(finished_run), finished_run / "bundle"
     best = Bundle(sealed).manifest.recommended[0]

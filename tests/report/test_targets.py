@@ -9,7 +9,7 @@ from toolkit.core.drift import DriftReport
 from toolkit.core.latency import ColdStart, LatencyReport, LatencyRow, Skipped, State
 from toolkit.core.reports import TargetPoint
 from toolkit.report.target_facts import UNTOLD, facts
-from toolkit.report.target_files import printable, safe_name
+from toolkit.report.target_files import safe_name
 from toolkit.report.targets import Measured, best_rows, chosen, compared, pareto, points, uncertain
 
 
@@ -225,10 +225,6 @@ def test_the_facts_of_an_emulator_hold_no_time() -> None:
 )
 def test_names_of_files_are_safe(device: str, expected: str) -> None:
     assert safe_name(device) == expected
-
-
-def test_a_name_does_not_steer_the_terminal() -> None:
-    assert printable("ward\x1b[2J\r\n 3") == "ward [2J   3"
 
 
 def test_a_report_of_a_machine_without_rows_is_none_that_can_be_used() -> None:

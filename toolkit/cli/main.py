@@ -14,6 +14,7 @@ import click
 
 from toolkit import __version__
 from toolkit.core import progress
+from toolkit.core.text import printable
 from toolkit.errors import CxrEdgeError
 
 VERBS = {
@@ -83,7 +84,7 @@ def run(arguments: list[str] | None = None) -> None:
     except CxrEdgeError as error:
         if debug:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(printable(f"Error: {error}"), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,7 @@ import click
 
 from toolkit.core.codec import encode_json
 from toolkit.core.files import write_atomically
-from toolkit.infer.results import printable
+from toolkit.core.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 SOME_UNUSABLE = 3

@@ -17,9 +17,10 @@ import click
 from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option
 from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.files import text_written_whole
+from toolkit.core.text import printable
 from toolkit.errors import ImageError
 from toolkit.infer.predictor import Judged, Predictor, Wanted, pictures_below
-from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptures, Sidecars, Sink, printable
+from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptures, Sidecars, Sink
 
 STANDARD = "-"
 CHUNK_BYTES = 65_536

@@ -10,7 +10,8 @@ from toolkit.cli.options import json_option, name_unusable, write_json
 from toolkit.core.bundle import Bundle
 from toolkit.core.recipe import ValidateSpec
 from toolkit.core.reports import DeviceReport
-from toolkit.report.target_files import INDEX, add, open_run, printable
+from toolkit.core.text import printable
+from toolkit.report.target_files import INDEX, add, open_run
 from toolkit.report.target_pages import write_pages
 
 

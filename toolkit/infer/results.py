@@ -15,6 +15,7 @@ from toolkit.core.codec import Frozen, decode_json, encode_json, field_names
 from toolkit.core.files import sha256_of_bytes, write_atomically
 from toolkit.core.labels import Labels
 from toolkit.core.prediction import Prediction
+from toolkit.core.text import printable
 from toolkit.errors import InputError
 from toolkit.imaging.decode import is_dicom, read_file
 from toolkit.infer.predictor import Judged
@@ -164,11 +165,6 @@ class SecondaryCaptures:
 def _place_for(film: Path, folder: Path, suffix: str) -> Path:
     """Where a film's picture is written: films of the same name in two folders have two places."""
     return folder / f"{film.name}.{sha256_of_bytes(os.fsencode(film))[:8]}{suffix}"
-
-
-def printable(text: str) -> str:
-    """One line that a terminal shows as it is: control characters, line breaks and what is no text are escaped."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def sidecar_of(path: Path) -> Path:

@@ -15,6 +15,7 @@ from toolkit.core.codec import decode, parse_json
 from toolkit.core.files import sha256_of_bytes, write_atomically
 from toolkit.core.latency import LatencyReport
 from toolkit.core.reports import DeviceReport, RunReport
+from toolkit.core.text import printable
 from toolkit.errors import DeviceError, InputError
 from toolkit.report.targets import Measured
 
@@ -126,11 +127,6 @@ def safe_name(device: str) -> str:
     plain = unicodedata.normalize("NFKD", device).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain)[:NAME_LENGTH].strip("-")
     return name if name not in ("", OWN, INDEX) else f"device-{name}".rstrip("-")
-
-
-def printable(text: str) -> str:
-    """The same without line ends and codes that would steer a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _of_latency(report: LatencyReport, path: Path, bundle: Bundle) -> Measured:
