@@ -32,10 +32,11 @@ def decode(data: Any, kind: type[T], where: str, error: type[CxrEdgeError] = Inp
     out of range; the message starts with `where` and names the path inside it.
     """
     try:
-        _refuse_unknown_keys(data, kind, f"{where}: ", error)
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as cause:
-        raise error(f"{where}: {_plain(str(cause), kind)}.") from cause
+        try:
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as cause:
+            _refuse_unknown_keys(data, kind, f"{where}: ", error)  # named with the valid ones, which msgspec does not
+            raise error(f"{where}: {_plain(str(cause), kind)}.") from cause
     except RecursionError as cause:
         raise error(f"{where} is nested beyond reason.") from cause
 
