@@ -15,14 +15,16 @@ from benchmarks import results
 from tests.conftest import KERMANY, ROOT, needs_kermany
 from toolkit.cli.main import VERBS, cli
 from toolkit.core.bundle import MANIFEST, Bundle
-from toolkit.core.recipe import read_recipe
+from toolkit.core.recipe import parse_yaml, read_recipe
 from toolkit.devices.fleet import read_fleet
 from toolkit.models.registry import MODELS
 from toolkit.pytest_plugin import OPTIONS
+from toolkit.report import recipe_reference
 from toolkit.report.render import with_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 FLEET = ROOT / "recipes" / "devices.yaml"  # no recipe: a list of machines
 BUNDLES = sorted(path.parent for path in (ROOT / "exported").glob(f"*/{MANIFEST}"))
 
@@ -112,6 +114,35 @@ def test_the_output_on_the_page_on_ci_is_what_the_plugin_says(tmp_path: Path) ->
     assert done.returncode == 1
     for line in shown.splitlines():
         assert line.strip("_ ") in done.stdout
+
+
+def test_the_reference_of_recipes_is_that_of_the_types() -> None:
+    assert recipe_reference.reference() == RECIPES, "python -m toolkit.report.recipe_reference > docs/recipes.md"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `epochs` | a whole number, at least 1, at most 1e+09 | must be given |",
+        "| `balance` | `class_weights` or `none` or `oversample` | `class_weights` |",
+        "| `crop` | 2 values, each a number, above 0, at most 2 | `[1.0, 1.0]` |",
+        "| `average` | a number, above 0, below 1, or null | `null` |",
+        "| `augment` | the keys of `data.holdout_augment` | `{flip:true, rotate_deg:15}`, else as there |",
+        "| `threads` | a list, each a whole number, at least 1, at most 1e+09 | `[1, 2]` |",
+    ],
+)
+def test_rows_of_the_reference_written_by_hand(row: str) -> None:
+    assert row in RECIPES.splitlines()
+
+
+def test_every_key_that_a_recipe_of_ours_sets_stands_in_the_reference() -> None:
+    def keys(data: object) -> set[str]:
+        return {str(key) for key in data} | {one for value in data.values() for one in keys(value)} if isinstance(data, dict) else set()
+
+    for recipe in {*(ROOT / "recipes").rglob("*.yaml")} - {FLEET}:
+        assert keys(parse_yaml(recipe.read_text(encoding="utf-8"), recipe.name)) <= set(
+            re.findall(r"^\| `(\w+)` \|", RECIPES, re.MULTILINE)
+        )
 
 
 def test_recipes_say_nothing_twice() -> None:
