@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from toolkit.core.recipe import parse_yaml, read_recipe
 from toolkit.devices.fleet import read_fleet
 from toolkit.models.registry import MODELS
 from toolkit.pytest_plugin import OPTIONS
-from toolkit.report import recipe_reference
+from toolkit.report import reference
 from toolkit.report.render import with_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -116,8 +117,23 @@ def test_the_output_on_the_page_on_ci_is_what_the_plugin_says(tmp_path: Path) ->
         assert line.strip("_ ") in done.stdout
 
 
-def test_the_reference_of_recipes_is_that_of_the_types() -> None:
-    assert recipe_reference.reference() == RECIPES, "python -m toolkit.report.recipe_reference > docs/recipes.md"
+@pytest.mark.parametrize("name", reference.DOCUMENTS)
+def test_a_reference_is_that_of_the_types(name: str) -> None:
+    written = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert reference.reference(name) == written, f"python -m toolkit.report.reference {name} > docs/{name}.md"
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda path: path.name)
+def test_every_key_of_a_sealed_manifest_stands_in_the_reference(folder: Path) -> None:
+    def keys(data: object) -> set[str]:
+        if isinstance(data, list):
+            return {one for item in data for one in keys(item)}
+        return {key for key in data if key.isidentifier()} | keys(list(data.values())) if isinstance(data, dict) else set()
+
+    written = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8"), re.MULTILINE))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    names = {*manifest["provenance"].pop("libraries", {}), *manifest.get("recommended_for", {})}
+    assert keys(manifest) - names - {"accuracy", "roc_auc", "recall", "specificity"} <= written
 
 
 @pytest.mark.parametrize(
