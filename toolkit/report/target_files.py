@@ -157,8 +157,8 @@ def _of_device(report: DeviceReport, path: Path, run: Opened) -> Measured:
             report = run.judge(report, bundle)
         except DeviceError as cause:
             raise InputError(f"{path}: {cause}") from cause
-    device = printable(report.device) or "device"
-    return Measured(safe_name(device), device, report.latency, report.taken, report.drift, report.unusable, report.problems)
+    device = printable(report.device.strip()) or "device"
+    return Measured(safe_name(report.device), device, report.latency, report.taken, report.drift, report.unusable, report.problems)
 
 
 def _refuse_strangers(latency: LatencyReport, path: Path, bundle: Bundle) -> None:
@@ -195,4 +195,4 @@ def _device_of(path: Path) -> str | None:
         data = parse_json(_bytes(path), str(path))
     except InputError:
         return None
-    return (printable(str(data.get("device", path.stem))) or "device") if isinstance(data, dict) else None
+    return (printable(str(data.get("device", path.stem)).strip()) or "device") if isinstance(data, dict) else None
