@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,18 +295,35 @@ def test_films_are_held_out_by_what_contradicts_their_label(phantoms: Path, tmp_
 
 
 # A file of the stage that shows that it is well under way.
+MODEL_SUFFIXES = (".safetensors", ".onnx", ".xml", ".bin")
 UNDER_WAY = {"train": "train/last.ckpt", "prune": "prune/step-1/last.ckpt", "export": "export/fp32.onnx"}
 
 
-@pytest.mark.parametrize("stage", list(UNDER_WAY))
-def test_a_killed_run_ends_with_the_same_model_files(stage: str, finished_run: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "toolkit.cli", "compress", str(DEMO), "--out", str(tmp_path / "run"), *OVERRIDES]
-    kill_when_there(command, tmp_path / "run" / UNDER_WAY[stage])
-    mark = read_json(tmp_path / "run" / stage / "stage.json", Mark)
+def test_a_killed_run_ends_with_the_same_model_files(finished_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    kill_and_repeat("compress", "train", run)
+    assert model_digests(run) == model_digests(finished_run)
+
+
+@pytest.mark.parametrize("stage", ["prune", "export"])
+def test_a_killed_stage_ends_with_the_same_model_files(stage: str, finished_run: Path, copy_of_run: Path) -> None:
+    for left in ("bundle", *STAGES[STAGES.index(stage) :]):
+        shutil.rmtree(copy_of_run / left, ignore_errors=True)
+    kill_and_repeat(stage, stage, copy_of_run)
+    models = [path for path in (finished_run / stage).iterdir() if path.suffix in MODEL_SUFFIXES]
+    assert models
+    for path in models:
+        assert sha256_of(copy_of_run / stage / path.name) == sha256_of(path)
+
+
+def kill_and_repeat(verb: str, stage: str, run: Path) -> None:
+    """Kill the command as soon as the stage is under way, then give it again."""
+    command = [sys.executable, "-m", "toolkit.cli", verb, str(DEMO), "--out", str(run), *OVERRIDES]
+    kill_when_there(command, run / UNDER_WAY[stage])
+    mark = read_json(run / stage / "stage.json", Mark)
     assert not mark.done, f"{stage} was over before the kill"
-    assert not (tmp_path / "run" / "bundle").exists()
+    assert not (run / "bundle").exists()
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
-    assert model_digests(tmp_path / "run") == model_digests(finished_run)
 
 
 def kill_when_there(command: list[str], file: Path) -> None:

@@ -96,7 +96,8 @@ def answers(network: nn.Module, preprocessing: Preprocessing, images: NDArray[np
 OWN = {"szanet": 32, "custom_cnn": 32, "cnn_94": 40, "cnn_v2": 40, "banjo_cnn": 16, "vanilla_cnn": 32, "optimized_cnn": 32}
 SIZES = {**dict.fromkeys(MODELS, 32), **OWN, "inception_v3": 75}
 GREY = ("szanet", "cnn_94", "cnn_v2", "banjo_cnn")  # with one channel
-CASES = [("szanet", 3), *((name, 1 if name in GREY else 3) for name in MODELS)]
+TWINS = {"densenet121": "chexnet", "resnet152v2_1024": "resnet152v2", "efficientnet_b0_512": "efficientnet_b0"}  # but for the head
+CASES = [("szanet", 3), *((name, 1 if name in GREY else 3) for name in MODELS if name not in TWINS)]
 
 
 def films(edge: int) -> NDArray[np.uint8]:
@@ -131,6 +132,26 @@ def lively_network(name: str, preprocessing: Preprocessing) -> nn.Module:
 
 def test_every_model_is_lowered_here() -> None:
     assert set(SIZES) == set(MODELS)
+    assert {name for name, _ in CASES} | set(TWINS) == set(MODELS)
+
+
+def leaves(name: str) -> tuple[list[str], set[str]]:
+    """The layers of a model's backbone, and the kinds of layers of its head."""
+    with torch.device("meta"):
+        network = build(name, Preprocessing(size_px=SIZES[name]))
+    parts = [(place, layer) for place, layer in network.named_modules() if not list(layer.children())]
+    heads = ("head", "classifier")
+    backbone = [f"{place} {layer}" for place, layer in parts if not any(part in heads for part in place.split("."))]
+    return backbone, {type(layer).__name__ for place, layer in parts if any(part in heads for part in place.split("."))}
+
+
+def test_twins_have_the_same_backbone_and_a_head_of_layers_that_others_have() -> None:
+    lowered = set().union(*(leaves(name)[1] for name in MODELS if name not in TWINS))
+    for name, other in TWINS.items():
+        (backbone, head), (same, _) = leaves(name), leaves(other)
+        assert len(backbone) > 100
+        assert backbone == same
+        assert head <= lowered
 
 
 @pytest.mark.parametrize(("name", "channels"), CASES)
