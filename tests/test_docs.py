@@ -14,6 +14,7 @@ import yaml
 
 from benchmarks import results
 from tests.conftest import KERMANY, ROOT, needs_kermany
+from toolkit import __version__
 from toolkit.cli.main import VERBS, cli
 from toolkit.core.bundle import MANIFEST, Bundle
 from toolkit.core.recipe import parse_yaml, read_recipe
@@ -69,6 +70,13 @@ def test_the_readme_states_the_figures_of_each_sealed_bundle(folder: Path) -> No
         assert metrics is not None
         for name in ("accuracy", "recall", "specificity", "roc_auc"):
             assert with_interval(metrics, name) in README, f"{metrics.artifact} {name}"
+
+
+def test_the_citation_is_of_this_version_and_licence() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert f"license = {citation['license']}" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()  # those that the format asks for
 
 
 def test_constraints_hold_one_version_of_each_requirement() -> None:

@@ -8,18 +8,21 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import ROOT
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import read_json
-from toolkit.core.evaluation import Evaluation
+from toolkit.core.evaluation import Evaluation, OutsideBand
 from toolkit.core.labels import Labels
 from toolkit.core.metrics import Confusion, Curves
+from toolkit.core.operating import Band, OperatingPoint
 from toolkit.core.reports import Candidate, RunReport, Sensitivity
 from toolkit.report import plots
-from toolkit.report.render import render_explanation
+from toolkit.report.render import render_card, render_explanation
 
 
 class Links(HTMLParser):
@@ -99,6 +102,20 @@ def test_the_card_warns_and_states_the_figures(finished_run: Path) -> None:
     for artifact in manifest.artifacts:
         assert artifact.metrics is not None
         assert f"| {artifact.name} | {artifact.metrics.accuracy:.3f}" in card
+
+
+def test_the_card_states_what_the_band_of_uncertainty_does() -> None:
+    band = Band(low=0.125, high=0.75, missed=0.01, false_alarms=0.005, unsure=0.0625, films=800)
+    judged = msgspec.structs.replace(evaluation(), outside_band=OutsideBand(unsure=3, wrong_unsure=2, missed=1, false_alarms=0))
+    sealed = Bundle(ROOT / "exported" / "szanet").manifest
+    banded, silent, unjudged = (
+        msgspec.structs.replace(one, operating=OperatingPoint(threshold=0.5, band=point), metrics=metrics)
+        for one, point, metrics in zip(sealed.artifacts, (band, None, band), (judged, evaluation(), None), strict=False)
+    )
+    card = render_card(msgspec.structs.replace(sealed, artifacts=(banded, silent, unjudged), recommended=()))
+    assert f"| {banded.name} | 0.125 and 0.750 | 1.0 %, 0.5 %, 6.2 % | 3 of 10 | 2 | 1 of 4 | 0 of 6 |" in card
+    assert card.count(" and 0.750 |") == 1
+    assert "When it is unsure" not in render_card(msgspec.structs.replace(sealed, artifacts=(silent, unjudged), recommended=()))
 
 
 def evaluation(synthetic: bool = False) -> Evaluation:
