@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from device_tests.device import Device, command, environment, run
+from toolkit.cli.options import SOME_UNUSABLE
 from toolkit.core.bundle import Bundle
 
 OLD = "the results of yesterday\n"
@@ -49,7 +50,8 @@ def test_a_killed_predict_is_made_good_by_the_next(bundle: Bundle, device: Devic
     listed = "".join(f"{film}\n" for film in films).encode()
     undisturbed, target = tmp_path / "undisturbed.csv", tmp_path / "results.csv"
     done = run(predict(bundle, undisturbed), listed)
-    assert done.returncode == 0, done.stderr.decode()
+    expected = done.returncode
+    assert expected in (0, SOME_UNUSABLE), done.stderr.decode()  # a screen rejects some of the drawn films
 
     target.write_text(OLD, encoding="utf-8")
     assert kill_in_the_middle(predict(bundle, target), films) == -signal.SIGKILL
@@ -57,7 +59,7 @@ def test_a_killed_predict_is_made_good_by_the_next(bundle: Bundle, device: Devic
     assert digests(bundle.folder) == sealed
 
     done = run(predict(bundle, target), listed)
-    assert done.returncode == 0, done.stderr.decode()
+    assert done.returncode == expected, done.stderr.decode()
     assert rows(target) == rows(undisturbed)
     assert len(rows(target)) == len(films)
     assert {path.name for path in tmp_path.iterdir()} == {undisturbed.name, target.name}

@@ -91,7 +91,9 @@ def test_a_changed_bundle_says_what_changed(copy_of_run: Path) -> None:
     first, second, *rest = bundle.manifest.artifacts
     moved = msgspec.structs.replace(first, operating=msgspec.structs.replace(first.operating, threshold=0.5, band=None))
     renamed = msgspec.structs.replace(second, name="openvino-bf16")
-    write_manifest(bundle.folder, msgspec.structs.replace(bundle.manifest, artifacts=(moved, renamed, *rest), recommended=()))
+    write_manifest(
+        bundle.folder, msgspec.structs.replace(bundle.manifest, artifacts=(moved, renamed, *rest), recommended=(), recommended_for={})
+    )
     digest, new, threshold, gone = changed_head(head, Bundle(bundle.folder))
     assert digest.startswith("the digest of bundle.json is ")
     assert new == "openvino-bf16 is new"

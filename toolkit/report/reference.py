@@ -32,7 +32,7 @@ A folder that is all a clinic needs:
 | `bundle.json` | the manifest: everything below |
 | model files | `.onnx`, `.xml` with `.bin`, `.engine`, and ONNX for engines that are built where they run |
 | `screen.onnx` | what rejects pictures that are no usable frontal chest films |
-| `README.md`, `report.html`, `report.json` | the model card, and how the bundle came about |
+| `README.md` | the model card |
 | `reference_scores.csv` | SHA-256 of each test film, its label, and the probability that the dense network and each artifact gave it |
 | `reference_corruptions.csv` | the dense network's scores of some films, corrupted |
 
