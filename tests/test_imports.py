@@ -41,11 +41,27 @@ ROOMS: dict[str, set[str]] = {
     "infer": {"imaging"},
     "screen": set(),  # data alone
     "serve": {"imaging", "infer"},
+    "engine": set(),
+    "archive": {"engine", "imaging", "infer"},
     "validate": {"infer", "data", "imaging"},
     "benchmark": {"infer", "imaging"},
     "devices": {"benchmark", "data", "imaging", "infer", "validate"},
     "report": set(),
-    "cli": {"benchmark", "data", "devices", "export", "imaging", "infer", "validate", "report", "serve", "pipeline", "seal"},
+    "cli": {
+        "archive",
+        "benchmark",
+        "data",
+        "devices",
+        "engine",
+        "export",
+        "imaging",
+        "infer",
+        "validate",
+        "report",
+        "serve",
+        "pipeline",
+        "seal",
+    },
 }
 # A library lives in these rooms or files and nowhere else.
 HOMES = {
@@ -58,6 +74,8 @@ HOMES = {
     "nncf": {"quantize/for_openvino.py"},
     "onnx": {"quantize/lower.py", "quantize/for_onnxruntime.py", "quantize/bias.py", "export/to_onnx.py", "export/typed.py"},
     "onnx_ir": {"quantize/lower.py", "quantize/rewrites.py", "quantize/heatmap.py", "quantize/nodes.py", "export/typed.py"},
+    "ray": {"engine/on_ray.py"},
+    "pyarrow": {"archive/remote.py", "archive/tables.py"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
     "python_multipart": {"serve"},
@@ -85,7 +103,10 @@ TORCH_FREE = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for file in FILES
     if file.relative_to(PACKAGE).parts[0]
-    in ("core", "imaging", "infer", "screen", "export", "validate", "benchmark", "devices", "serve", "cli", "data", "quantize")
+    in (
+        *("core", "imaging", "infer", "screen", "export", "validate", "benchmark", "devices", "serve", "engine", "archive"),
+        *("cli", "data", "quantize"),
+    )
     and file.name not in ("loader.py", "lower.py", "__main__.py")
 )
 
@@ -153,7 +174,22 @@ def test_the_clinics_half_imports_without_torch() -> None:
 
 
 def test_predict_and_doctor_import_only_the_base_install() -> None:
-    blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn", "pydicom", "starlette")
+    blocked = (
+        "torch",
+        "scipy",
+        "yaml",
+        "openvino",
+        "onnx",
+        "matplotlib",
+        "jinja2",
+        "nncf",
+        "tqdm",
+        "sklearn",
+        "pydicom",
+        "starlette",
+        "ray",
+        "pyarrow",
+    )
     verbs = ("predict", "doctor", "benchmark", "bundle", "serve")
     names = ["toolkit.cli.main", *(f"toolkit.cli.{verb}" for verb in verbs)]
     done = subprocess.run([sys.executable, "-c", BLOCK.format(blocked=blocked, names=names)], capture_output=True, text=True, check=False)

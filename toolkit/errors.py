@@ -10,6 +10,7 @@
     |-- MissingDependencyError      2   a package of an extra is not installed
     |-- StorageError                2   the disk is full or refuses a write
     |-- DeviceError                 1   a device is out of reach, was lost in the middle, or cannot do the work
+    |-- ClusterError                1   a cluster is out of reach, has another package, or lost the work
     `-- VerificationError           1   what was promised does not hold
         |-- BundleError             1   digest, schema, missing file
         |   `-- EngineError         1   an engine that is not for this library or this GPU
@@ -58,7 +59,11 @@ class MissingDependencyError(CxrEdgeError):
     """A package that this command needs is not installed; the message names the extra."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}', which is not installed: pip install 'cxr-edge[{extra}]'.")
+        super().__init__(package, extra, purpose)  # as they are: an error travels between processes by its arguments
+
+    def __str__(self) -> str:
+        package, extra, purpose = self.args
+        return f"{purpose} needs the package '{package}', which is not installed: pip install 'cxr-edge[{extra}]'."
 
 
 class StorageError(CxrEdgeError):
@@ -67,6 +72,12 @@ class StorageError(CxrEdgeError):
 
 class DeviceError(CxrEdgeError):
     """A device is out of reach, was lost in the middle, cannot do the work, or gave back what is no result."""
+
+    exit_code = 1
+
+
+class ClusterError(CxrEdgeError):
+    """A cluster is out of reach, a worker has another package or sees no data, or a piece of work was lost again and again."""
 
     exit_code = 1
 

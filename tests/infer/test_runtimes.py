@@ -70,3 +70,11 @@ def test_a_missing_package_names_its_extra(backend: str, model: Path, monkeypatc
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDependencyError, match=rf"'{backend}', which is not installed: pip install"):
         runtime(backend).load([model])
+
+
+def test_openvino_sessions_of_one_thread_do_not_wait_for_the_same_core(model: Path) -> None:
+    def pinned(threads: int) -> bool:
+        session = runtime("openvino").load([model], threads=threads)
+        return bool(session._compiled[1].get_property("ENABLE_CPU_PINNING"))  # type: ignore[attr-defined]
+
+    assert (pinned(1), pinned(2)) == (False, True)

@@ -24,6 +24,8 @@ from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptur
 
 STANDARD = "-"
 CHUNK_BYTES = 65_536
+LOCAL = "local"  # the engine
+NOT_WITH_SHARDS = ("json_file", "csv_file", "sidecar", "heatmap", "secondary_capture", "log_file")
 
 
 @click.command()
@@ -41,7 +43,6 @@ CHUNK_BYTES = 65_536
 )
 @click.option(
     "--secondary-capture",
-    "capture",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Write the same of each DICOM film as a DICOM Secondary Capture of its study, with the decision (extra: dicom).",
@@ -59,6 +60,21 @@ CHUNK_BYTES = 65_536
     metavar="DIR",
     help="Judge each film that is dropped into DIR, until stopped; implies --sidecar.",
 )
+@click.option(
+    "--shards",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="For archives: write the results of each --shard-size films to a file in DIR; the same command goes on where it was stopped.",
+)
+@click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, metavar="FILMS", help="With --shards.")
+@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="With --shards.")
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="ENGINE",
+    help="With --shards: 'local' for processes here; 'ray', or 'ray://HOST:PORT' for a running Ray cluster (extra: cluster).",
+)
 @cache_option
 @click.option(
     "--threads", type=click.IntRange(1), help="The model's processor threads [default: the runtime's choice for one film, 1 for several]."
@@ -66,7 +82,7 @@ CHUNK_BYTES = 65_536
 @click.option("--workers", type=click.IntRange(1), help="Films that are judged at once [default: one a core].")
 @click.pass_context
 def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **options: Any) -> None:
-    """Judge films with BUNDLE. PATH is a picture, a folder, or '-' for a list of paths on standard input.
+    """Judge films with BUNDLE. PATH is a picture, a folder, '-' for a list of paths on standard input, or with --shards also s3://BUCKET/PREFIX.
 
     NORMAL or PNEUMONIA at the model's threshold, UNCERTAIN where the model's band says that it may well be wrong, REJECTED for what
     cannot be read or is no usable film. A file that cannot be used is named, the rest goes on, and the exit code is 3. A screening aid,
@@ -74,21 +90,44 @@ def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **
 
     \b
     Example:  cxr-edge predict exported/szanet film.jpeg folder/ --csv results.csv --heatmap maps
+              cxr-edge predict exported/szanet archive/ --shards results --engine ray
     """
     if bool(paths) == bool(options["watch"]):
         raise click.UsageError("Give one PATH or more, or --watch DIR.")
     bundle = Bundle(bundle_path)
+    _warn_of_synthetic(bundle)
+    if options["shards"]:
+        _end(ctx, _archive(bundle, paths, options))
+        return
+    if options["engine"] != LOCAL:
+        raise click.UsageError("--engine works on archives: add --shards DIR.")
     alone = _is_one_film(paths)
     threads, options["workers"] = options["threads"] or (None if alone else 1), options["workers"] or (1 if alone else None)
     predictor = Predictor(bundle, options["artifact"], threads, options["cache"])
-    if bundle.manifest.provenance.synthetic:
-        click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
     with ExitStack() as stack:
         outputs = _Outputs(stack, options, bundle.manifest)
         unusable = outputs.judge(predictor, *_work(stack, _films(paths), options))
+    _end(ctx, unusable)
+
+
+def _warn_of_synthetic(bundle: Bundle) -> None:
+    if bundle.manifest.provenance.synthetic:
+        click.echo("This bundle was trained on SYNTHETIC films: what it says of a patient's film means nothing.", err=True)
+
+
+def _end(ctx: click.Context, unusable: int) -> None:
     if unusable:
         click.echo(f"{unusable} of the inputs could not be used.", err=True)
         ctx.exit(SOME_UNUSABLE)
+
+
+def _archive(bundle: Bundle, paths: tuple[str, ...], options: dict[str, Any]) -> int:
+    other = [f"--{name.removesuffix('_file')}" for name in NOT_WITH_SHARDS if options[name]]
+    if other or options["watch"]:
+        raise click.UsageError(f"--shards writes files of its own; leave out {', '.join(other) or '--watch'}.")
+    from toolkit.cli.archive import judge_archive, names_of
+
+    return judge_archive(bundle, paths, itertools.chain.from_iterable(names_of(path, _films((path,))) for path in paths), options)
 
 
 def _films(paths: tuple[str, ...]) -> Iterator[Path]:
@@ -140,8 +179,8 @@ class _Outputs:
         self._pictures: list[HeatMaps | SecondaryCaptures] = []
         if options["heatmap"]:
             self._pictures.append(HeatMaps(options["heatmap"], manifest.labels.positive))
-        if options["capture"]:
-            self._pictures.append(SecondaryCaptures(options["capture"], manifest.labels, manifest.name))
+        if options["secondary_capture"]:
+            self._pictures.append(SecondaryCaptures(options["secondary_capture"], manifest.labels, manifest.name))
         if self._sidecars:
             self._sinks.append(self._sidecars)
         if options["log_file"]:

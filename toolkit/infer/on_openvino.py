@@ -121,9 +121,11 @@ def load(files: Sequence[Path], threads: int | None = None, target: Target | Non
         raise MissingDependencyError("openvino", "openvino", "Running an OpenVINO artifact") from cause
     device = DEVICES.get(str(target.family), "CPU") if target else "CPU"
     hint = HINTS.get(target.precision, "f32") if target else "f32"
-    settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, str | int | bool] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None and device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads
+        if threads == 1:  # pinned, it would wait for the one core that every other session of one thread is pinned to as well
+            settings["ENABLE_CPU_PINNING"] = False
     kept = private(cache) if cache else None
     if kept:
         settings["CACHE_DIR"] = str(kept)

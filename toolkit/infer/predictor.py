@@ -138,7 +138,7 @@ class Predictor:
             label = self.labels.names[probability >= point.threshold]
             decision = UNCERTAIN if point.is_uncertain(probability) else label
         return Prediction(
-            path=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),  # what is no text in UTF-8 is no JSON either
+            path=as_text(name),
             label=label,
             probability=probability,
             threshold=point.threshold,
@@ -148,3 +148,8 @@ class Predictor:
             error=error,
             bundle_sha256=self.bundle_sha256,
         )
+
+
+def as_text(name: str) -> str:
+    """A file's name as a record states it: what is no text in UTF-8 is no JSON either, and is escaped."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

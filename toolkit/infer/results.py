@@ -44,7 +44,18 @@ class JsonLines:
 
 
 class CsvTable:
-    """A head and one row a film, which is one line; control characters in names are escaped."""
+    """A head and one row a film."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._rows = CsvRows(stream)
+
+    def write(self, judged: Judged) -> None:
+        """A row."""
+        self._rows.add(judged.prediction)
+
+
+class CsvRows:
+    """A table's head, and a row a prediction, which is one line; control characters in names are escaped."""
 
     def __init__(self, stream: IO[str]) -> None:
         import csv
@@ -52,9 +63,9 @@ class CsvTable:
         self._table = csv.writer(stream, lineterminator="\n")
         self._table.writerow(field_names(Prediction))
 
-    def write(self, judged: Judged) -> None:
+    def add(self, prediction: Prediction) -> None:
         """A row."""
-        cells = msgspec.structs.astuple(judged.prediction)
+        cells = msgspec.structs.astuple(prediction)
         self._table.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])
 
 

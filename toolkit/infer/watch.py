@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from toolkit.core.locks import held
 from toolkit.errors import InputError
 from toolkit.infer.predictor import pictures_below
 from toolkit.infer.results import Sidecars, Version
@@ -17,20 +16,11 @@ SETTLE_S = 2.0
 Wait = Callable[[float], bool]
 
 
-@contextmanager
-def watched(folder: Path) -> Iterator[None]:
+def watched(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder: raises InputError when there is none, or another process watches it."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder} to watch; make it first.")
-    place = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            raise InputError(f"{folder} is watched already by another process; stop that one first.") from cause
-        yield
-    finally:
-        os.close(place)
+    return held(folder, f"{folder} is watched already by another process; stop that one first.")
 
 
 def arriving(folder: Path, stopped: Wait, poll_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
