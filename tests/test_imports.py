@@ -24,6 +24,7 @@ WIRING = {
     "int8",
     "artifact",
     "eager",
+    "sweep",
     "pytest_plugin",
 }  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
@@ -84,7 +85,8 @@ HOMES = {
     "cuda": {"infer/gpu.py"},
     "pytorch_lightning": {"train"},
     "torch_pruning": {"prune/structured.py"},
-    "optuna": {"prune/search.py"},
+    "optuna": {"prune/search.py", "sweep.py"},
+    "sqlalchemy": {"sweep.py"},
     "safetensors": {"train/checkpoint.py", "train/weights.py"},
     "torchvision": {"models"},
     "timm": {"models/published.py"},

@@ -20,6 +20,7 @@ from toolkit.benchmark.compare import in_turns
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.reports import Benefit
 from toolkit.core.target import CpuBackend
+from toolkit.core.turns import alone
 from toolkit.infer.runtimes import runtime
 from toolkit.quantize.lower import lower
 
@@ -87,4 +88,5 @@ class ExportGauge:
                 file = Path(folder) / f"{number}.onnx"
                 file.write_bytes(graph)
                 sessions[name] = runtime(backend).load([file], self.threads)
-            return in_turns(sessions, film)
+            with alone():
+                return in_turns(sessions, film)

@@ -21,6 +21,7 @@ from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.recipe import STAGES, Recipe
 from toolkit.core.reports import Sensitivity
+from toolkit.core.turns import working
 from toolkit.data.cases import Case, Source
 from toolkit.data.films import Films
 from toolkit.data.phantom import write_phantoms
@@ -160,7 +161,8 @@ def run_stages(run: Run, first: str, last: str) -> None:
         run.begin(stage)
         started = time.monotonic()
         LOG.info("%s ...", stage)
-        getattr(work, stage)(run)
+        with working():
+            getattr(work, stage)(run)
         run.mark(stage, done=True)
         LOG.info("%s: done in %.0f s", stage, time.monotonic() - started)
 

@@ -24,6 +24,7 @@ from toolkit.core.latency import LatencyReport
 from toolkit.core.recipe import Recipe
 from toolkit.core.reports import PruneReport, QuantizeAttempt, QuantizeReport, Sensitivity
 from toolkit.core.target import PROCESSORS, Family, Target
+from toolkit.core.turns import alone
 from toolkit.data.films import Films
 from toolkit.errors import ModelError, ParityError
 from toolkit.infer import machine
@@ -156,7 +157,8 @@ def validate(run: Run) -> None:
 
 def benchmark(run: Run) -> None:
     """Time every artifact on this machine."""
-    report = measure_latency(Bundle(run.folder("export")), run.recipe.benchmark)
+    with alone():
+        report = measure_latency(Bundle(run.folder("export")), run.recipe.benchmark)
     write_atomically(run.folder("benchmark") / LATENCY, encode_json(report))
 
 

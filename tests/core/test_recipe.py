@@ -55,7 +55,7 @@ def test_a_shipped_recipe_is_valid_named_as_its_file_and_survives_json(path: Pat
     recipe = read_recipe(path)
     assert recipe.name == path.stem
     assert recipe.train.model in MODELS
-    assert (recipe.data.phantom is not None) is (path.stem == "demo")
+    assert (recipe.data.phantom is not None) is (path.stem in ("demo", "sweep"))
     assert decode_json(encode_json(recipe), Recipe, "here") == recipe
 
 

@@ -26,6 +26,7 @@ class Squares:
     bad: int = -1
     lethal: int = -1
     key: str = "squares"
+    cores: int = 1
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], int]]:

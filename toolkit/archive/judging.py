@@ -28,6 +28,7 @@ class Judging:
     files: Mapping[str, bytes]
     artifact: str
     root: Path
+    cores: int = 1
 
     @classmethod
     def of(cls, bundle: Bundle, artifact: Artifact) -> Judging:

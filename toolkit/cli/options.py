@@ -18,6 +18,7 @@ from toolkit.core.text import printable
 F = TypeVar("F", bound=Callable[..., Any])
 SOME_UNUSABLE = 3
 NO_CACHE = "none"
+LOCAL = "local"  # the engine
 NUMBER = re.compile(r"-|(-?\d+(\.\d+)?(e-?\d+)?)?")
 
 
@@ -55,10 +56,35 @@ cache_option = click.option(
 )
 
 
+def _with_turns(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value:
+        from toolkit.core.turns import take_turns
+
+        take_turns()
+
+
+def engine_option(where: str) -> Callable[[F], F]:
+    """--engine, of a verb that takes it `where` it says."""
+    return click.option(
+        "--engine",
+        default=LOCAL,
+        show_default=True,
+        metavar="ENGINE",
+        help=f"{where}: 'local' for processes here; 'ray', or 'ray://HOST:PORT' for a running Ray cluster (extra: cluster).",
+    )
+
+
 def recipe_options(command: F) -> F:
-    """RECIPE --data --out --set, as every stage takes them."""
+    """RECIPE --data --out --set --turns, as every stage takes them."""
     path = click.Path(path_type=Path)
     for decorate in (
+        click.option(
+            "--turns",
+            is_flag=True,
+            expose_value=False,
+            callback=_with_turns,
+            help="Wait for what others that say so too time on this machine, and time alone.",
+        ),
         click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one value: train.epochs=3."),
         click.option("--out", type=path, required=True, metavar="RUN", help="Folder that the run works in."),
         click.option("--data", type=path, help="Folder, .zip or .npz of films [default: the recipe's synthetic ones]."),

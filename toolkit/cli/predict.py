@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import click
 
-from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option
+from toolkit.cli.options import LOCAL, SOME_UNUSABLE, artifact_option, bundle_argument, cache_option, engine_option
 from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.files import text_written_whole
 from toolkit.core.text import printable
@@ -24,7 +24,6 @@ from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptur
 
 STANDARD = "-"
 CHUNK_BYTES = 65_536
-LOCAL = "local"  # the engine
 NOT_WITH_SHARDS = ("json_file", "csv_file", "sidecar", "heatmap", "secondary_capture", "log_file")
 
 
@@ -68,13 +67,7 @@ NOT_WITH_SHARDS = ("json_file", "csv_file", "sidecar", "heatmap", "secondary_cap
 )
 @click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, metavar="FILMS", help="With --shards.")
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="With --shards.")
-@click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    metavar="ENGINE",
-    help="With --shards: 'local' for processes here; 'ray', or 'ray://HOST:PORT' for a running Ray cluster (extra: cluster).",
-)
+@engine_option("With --shards")
 @cache_option
 @click.option(
     "--threads", type=click.IntRange(1), help="The model's processor threads [default: the runtime's choice for one film, 1 for several]."

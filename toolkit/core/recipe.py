@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from toolkit.core.codec import Frozen, decode, encode_json
+from toolkit.core.codec import Frozen, decode, encode_json, to_plain
 from toolkit.core.files import sha256_of_bytes
 from toolkit.core.labels import Labels
 from toolkit.core.preprocessing import Preprocessing
@@ -322,8 +323,47 @@ class BenchmarkSpec(Frozen, frozen=True, kw_only=True):
     energy: bool = False
 
 
+class RangeSpec(Frozen, frozen=True, kw_only=True):
+    """Values that a sweep draws: from `low` to `high`, evenly, or evenly in their logarithm; whole numbers alone where `whole`."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError("expected low below high, and above zero where log is true")
+
+
+class SweepSpec(Frozen, frozen=True, kw_only=True):
+    """Many runs of one recipe, each with other values; the best of them by size, latency and recall at once.
+
+    `fields`: by a field's name, such as prune.target.bytes, the values that it takes, or a range. 'grid' takes every combination of
+    values, with each of `seeds`; 'optuna' draws (TPE, Bergstra et al. 2011), `trials` runs in all, each combination with each seed.
+    `storage`: null for a file in RUN; postgresql+psycopg://HOST/DATABASE lets commands on many machines work on one study (the password
+    from PGPASSWORD or ~/.pgpass). `cores`: of each run. Recall is that on held-out patients at this `specificity`. A run is given up after
+    'train' or 'prune' when its AUC on held-out patients lies more than `hopeless_auc` below the best so far; null never gives up.
+    """
+
+    fields: Mapping[str, tuple[Any, ...] | RangeSpec]
+    seeds: Annotated[tuple[Seed, ...], Meta(min_length=1)] = (1,)
+    method: Literal["grid", "optuna"] = "grid"
+    trials: Count = 30
+    storage: str | None = None
+    cores: Count = 1
+    specificity: Ratio = 0.9
+    hopeless_auc: Annotated[float, Meta(gt=0, lt=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.fields or not all(isinstance(values, RangeSpec) or values for values in self.fields.values()):
+            raise ValueError("expected at least one field, each with a value or a range")
+        if self.method == "grid" and any(isinstance(values, RangeSpec) for values in self.fields.values()):
+            raise ValueError("expected lists of values for the method 'grid'; a range is for 'optuna'")
+
+
 class Recipe(Frozen, frozen=True, kw_only=True):
-    """The whole flow, in the order of its stages."""
+    """The whole flow, in the order of its stages; and, where `sweep` is given, what differs between many runs of it."""
 
     name: str
     attribution: str = ""
@@ -337,6 +377,7 @@ class Recipe(Frozen, frozen=True, kw_only=True):
     export: ExportSpec = ExportSpec()
     validate: ValidateSpec = ValidateSpec()
     benchmark: BenchmarkSpec = BenchmarkSpec()
+    sweep: SweepSpec | None = None
 
     def sha256_through(self, stage: str) -> str:
         """Digest of all that a stage's result depends on: the common values and the Specs of the stages up to it.
@@ -364,19 +405,34 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     return decode(data, Recipe, str(path), RecipeError)
 
 
+def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values by their dotted names, and without its sweep; raises RecipeError for one that does not fit."""
+    data = {**to_plain(recipe), "sweep": None}
+    for name, value in values.items():
+        keys = name.split(".")
+        place = _below(data, keys, f"sweep.fields: '{name}'")
+        place[keys[-1]] = value
+    return decode(data, Recipe, f"{recipe.name} with {', '.join(values)}", RecipeError)
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     dotted, sign, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not sign or not all(keys):
         raise RecipeError(f"--set {override}: expected KEY=VALUE such as train.epochs=3.")
+    _below(data, keys, f"--set {override}")[keys[-1]] = parse_yaml(text, f"--set {override}")
+
+
+def _below(data: dict[str, Any], keys: list[str], where: str) -> dict[str, Any]:
+    """The mapping that holds the last of `keys`."""
     for key in keys[:-1]:
         below = data.get(key)
         if below is None:
             below = data[key] = {}
         if not isinstance(below, dict):
-            raise RecipeError(f"--set {override}: '{key}' is a single value, it has no keys below it.")
+            raise RecipeError(f"{where}: '{key}' is a single value, it has no keys below it.")
         data = below
-    data[keys[-1]] = parse_yaml(text, f"--set {override}")
+    return data
 
 
 def parse_yaml(text: str | bytes, where: str) -> Any:

@@ -10,16 +10,16 @@ LOCAL, RAY = "local", "ray"
 SEPARATOR = "://"
 
 
-def chosen(name: str, places: int | None = None) -> Engine:
-    """'local' with so many places (None: one a core), 'ray' for a cluster of this machine alone, 'ray://HOST:PORT' for the one there.
+def chosen(name: str, cores: int | None = None) -> Engine:
+    """'local' with so many cores (None: all), 'ray' for a cluster of this machine alone, 'ray://HOST:PORT' for the one there.
 
     Raises InputError for any other word, MissingDependencyError without Ray, ClusterError when no cluster answers.
     """
     kind, _, address = name.partition(SEPARATOR)
     if name == LOCAL:
-        return Local(places)
+        return Local(cores)
     if kind != RAY or (SEPARATOR in name and not address):
         raise InputError(f"No engine '{name}'; take {LOCAL}, {RAY}, or {RAY}://HOST:PORT with the address of a running cluster.")
     from toolkit.engine.on_ray import Ray
 
-    return Ray(address or None, places)
+    return Ray(address or None, cores)

@@ -13,14 +13,14 @@ from toolkit.engine.work import Item, Made, Work
 
 
 class Local:
-    """`places` pieces of work at a time, a place a core when None."""
+    """So many cores of this machine, all when None."""
 
-    def __init__(self, places: int | None = None) -> None:
-        self.places = places or len(os.sched_getaffinity(0))
+    def __init__(self, cores: int | None = None) -> None:
+        self._cores = cores or len(os.sched_getaffinity(0))
 
     def run(self, work: Work[Item, Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
         """As `work.Engine` says."""
-        own, closing = threading.local(), threading.Lock()
+        own, closing, places = threading.local(), threading.Lock(), max(1, self._cores // work.cores)
 
         def do(item: Item) -> Made:
             if not hasattr(own, "asked"):
@@ -32,12 +32,12 @@ class Local:
             return asked(item)
 
         with ExitStack() as during:
-            pool = ThreadPoolExecutor(self.places, "places")
+            pool = ThreadPoolExecutor(places, "places")
             during.callback(pool.shutdown, cancel_futures=True)
             waiting: dict[Future[Made], Item] = {}
             for item in items:
                 waiting[pool.submit(do, item)] = item
-                if len(waiting) > self.places:
+                if len(waiting) > places:
                     yield from _finished(waiting)
             while waiting:
                 yield from _finished(waiting)

@@ -32,9 +32,9 @@ _during = ExitStack()
 
 
 class Ray:
-    """The cluster at `address` (HOST:PORT), or one of `places` cores of this machine (None: all) that ends with the engine."""
+    """The cluster at `address` (HOST:PORT), or one of `cores` cores of this machine (None: all) that ends with the engine."""
 
-    def __init__(self, address: str | None = None, places: int | None = None) -> None:
+    def __init__(self, address: str | None = None, cores: int | None = None) -> None:
         """Raises MissingDependencyError without Ray, ClusterError when no cluster answers at the address."""
         os.environ.update(QUIET)
         with warnings.catch_warnings():
@@ -48,7 +48,7 @@ class Ray:
             self._during.enter_context(redirect_stdout(sys.stderr))  # a thread of Ray's prints what was lost among our results
             if address:
                 _check_listening(address)
-            options: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": places or _cores()}
+            options: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": cores or _cores()}
             try:
                 ray.init(
                     **options,
@@ -65,10 +65,10 @@ class Ray:
         """As `work.Engine` says. A piece whose worker or machine is lost is taken up again, RETRIES times."""
         ray = self._ray
         held = [ray.put(work)]  # in a list: a worker fetches it once, not with every piece
-        task = ray.remote(_do).options(num_cpus=1, max_retries=RETRIES)
+        task = ray.remote(_do).options(num_cpus=work.cores, max_retries=RETRIES)
         waiting: dict[Any, Item] = {}
         for item in items:
-            while len(waiting) >= AHEAD * self._cores():
+            while len(waiting) >= AHEAD * max(1, self._cores() // work.cores):
                 yield from self._finished(waiting)
             waiting[task.remote(held, work.key, here(), item)] = item
         while waiting:

@@ -20,6 +20,11 @@ class Work(Protocol[In_contra, Out_co]):
         """What tells this work from any other."""
         ...
 
+    @property
+    def cores(self) -> int:
+        """How many cores one item keeps busy."""
+        ...
+
     def open(self) -> AbstractContextManager[Callable[[In_contra], Out_co]]:
         """Entered once in each place that works, which is then asked with one item after another: here is loaded what takes long."""
         ...

@@ -45,7 +45,12 @@ tells of malice only when the manifest's own, which every prediction names, is c
 The keys of the manifest, written from the types that read it by `python -m toolkit.report.reference bundle > docs/bundle.md`:"""
 DOCUMENTS: dict[str, tuple[str, str, type]] = {"recipes": (RECIPES, "A recipe", Recipe), "bundle": (BUNDLE, "`bundle.json`", Manifest)}
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
-PLAIN: dict[type[types.Type], str] = {types.StrType: "text", types.BoolType: "true or false", types.NoneType: "null"}
+PLAIN: dict[type[types.Type], str] = {
+    types.StrType: "text",
+    types.BoolType: "true or false",
+    types.AnyType: "any value",
+    types.NoneType: "null",
+}
 
 
 def reference(document: str) -> str:
