@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
     "serve": {"imaging", "infer"},
     "engine": set(),
     "archive": {"engine", "imaging", "infer"},
-    "validate": {"infer", "data", "imaging"},
+    "validate": {"engine", "infer", "data", "imaging"},
     "benchmark": {"infer", "imaging"},
     "devices": {"benchmark", "data", "imaging", "infer", "validate"},
     "report": set(),

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
+from toolkit.core import ranks
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.recipe import STAGES, Recipe
@@ -151,20 +152,32 @@ def run_stages(run: Run, first: str, last: str) -> None:
     Raises StageError when the stage before `first` is not done, MissingDependencyError without the workshop.
     """
     work = workshop("stages")
-    start = STAGES.index(first)
-    for before in STAGES[:start]:
-        _need(run, first, before)
-    for stage in STAGES[start : STAGES.index(last) + 1]:
-        if run.is_done(stage):
-            LOG.info("%s: done before, kept", stage)
-            continue
-        run.begin(stage)
-        started = time.monotonic()
-        LOG.info("%s ...", stage)
-        with working():
-            getattr(work, stage)(run)
+    if ranks.count() > 1 and (first, last) != ("train", "train"):
+        raise StageError("Several processes of torchrun can 'train' together; run the other stages in one process, without torchrun.")
+    with work.together():
+        with work.first_first():
+            start = STAGES.index(first)
+            for before in STAGES[:start]:
+                _need(run, first, before)
+        for stage in STAGES[start : STAGES.index(last) + 1]:
+            _run_stage(run, work, stage)
+
+
+def _run_stage(run: Run, work: ModuleType, stage: str) -> None:
+    with work.first_first():
+        done = run.is_done(stage)
+        if not done and ranks.is_first():
+            run.begin(stage)
+    if done:
+        LOG.info("%s: done before, kept", stage)
+        return
+    started = time.monotonic()
+    LOG.info("%s ...", stage)
+    with working():
+        getattr(work, stage)(run)
+    if ranks.is_first():
         run.mark(stage, done=True)
-        LOG.info("%s: done in %.0f s", stage, time.monotonic() - started)
+    LOG.info("%s: done in %.0f s", stage, time.monotonic() - started)
 
 
 def sensitivities(run: Run, redo: bool) -> tuple[Sensitivity, ...]:

@@ -14,6 +14,7 @@ from toolkit.benchmark.host import installed
 from toolkit.benchmark.run import benchmark as measure_latency
 from toolkit.benchmark.run import single_stream_p50
 from toolkit.candidate import ExportGauge
+from toolkit.core import ranks
 from toolkit.core.artifacts import Checkpoint, FileEntry, Graph, Provenance
 from toolkit.core.bundle import SCHEMA_VERSION, Artifact, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
@@ -26,7 +27,7 @@ from toolkit.core.reports import PruneReport, QuantizeAttempt, QuantizeReport, S
 from toolkit.core.target import PROCESSORS, Family, Target
 from toolkit.core.turns import alone
 from toolkit.data.films import Films
-from toolkit.errors import ModelError, ParityError
+from toolkit.errors import ModelError, ParityError, StageError
 from toolkit.infer import machine
 from toolkit.int8 import Int8
 from toolkit.pipeline import Run
@@ -40,6 +41,8 @@ from toolkit.train.augment import changed_once
 from toolkit.train.checkpoint import has_checkpoint, load_checkpoint
 from toolkit.train.fit import forget_progress, read_history
 from toolkit.train.folds import FOLDS, cross_validate
+from toolkit.train.group import first_first
+from toolkit.train.group import together as together  # noqa: PLC0414  (pipeline takes it from here)
 from toolkit.train.run import Task
 from toolkit.train.run import train as train_network
 
@@ -53,12 +56,17 @@ QUANTIZED, LATENCY = "quantize.json", "latency.json"
 def train(run: Run) -> None:
     """Cross-validate where the recipe asks for it, and train the dense network."""
     folder, spec = run.folder("train"), run.recipe.train
+    if spec.folds and ranks.count() > 1:
+        raise StageError("train.folds trains in one process: leave out torchrun, or set train.folds=null.")
+    with first_first():
+        task = _task(run, "train", None)
     if spec.folds is not None and not (folder / FOLDS).is_file():
-        unshifted = replace(_task(run, "train", None), holdout=run.films("holdout"))
+        unshifted = replace(task, holdout=run.films("holdout"))
         cross_validate(spec, unshifted, folder)
     if not has_checkpoint(folder):
-        train_network(spec, _task(run, "train", None), folder)
-    forget_progress(folder)
+        train_network(spec, task, folder)
+    if ranks.is_first():
+        forget_progress(folder)
 
 
 def prune(run: Run) -> None:

@@ -113,3 +113,15 @@ def test_rays_own_reports_stay_off_and_errors_of_the_work_come_through(machines:
     squares = [(number, number * number) for number in range(9)]
     assert done.stdout == f"False GateError('3 does not pass.') {squares}\n", done.stderr
     assert (tmp_path / "killed").exists()
+
+
+def test_drift_on_a_cluster_is_drift_here(machines: Any, phantoms: Path, tmp_path: Path) -> None:
+    bundle, found = make_bundle(tmp_path / "bundle"), []
+    for engine in ("local", f"ray://{machines.address}"):
+        words = ("drift", bundle, "--data", phantoms, "--against", bundle, "--max-recall-loss", "100", "--json", "-", "--engine", engine)
+        command = [sys.executable, "-m", "toolkit.cli", *words]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        found.append(done.stdout)
+    assert found[0] == found[1]
+    assert '"artifact": "onnxruntime-fp32"' in found[0]

@@ -16,6 +16,7 @@ from tests.validate.test_planted_faults import LOOSE, films_of
 from toolkit.core.bundle import Bundle
 from toolkit.core.recipe import ValidateSpec
 from toolkit.data.cases import Source
+from toolkit.engine.local import Local
 from toolkit.errors import BundleError, DataError, EngineError, GateError, InputError
 from toolkit.validate import gate
 from toolkit.validate.gate import Question, answers, judge_bundle
@@ -100,6 +101,20 @@ def test_against_another_bundle_its_best_artifact_is_the_reference(finished_run:
     other = make_bundle(tmp_path / "other")
     with pytest.raises(InputError, match="prepares its films otherwise"):
         judge_bundle(Bundle(folder), films_of(finished_run), Question(ValidateSpec(), against=other))
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_on_an_engine_the_verdict_and_every_score_are_those_of_this_process(finished_run: Path, tmp_path: Path, against: bool) -> None:
+    source, bundle = films_of(finished_run), Bundle(finished_run / "bundle")
+    names = [case.name for case in source.of("test")]
+    broken = dataclasses.replace(source, raw=lambda name: b"no film" if name == names[3] else source.raw(name))
+    question = Question(ValidateSpec(max_recall_loss_pt=100), against=bundle.folder if against else None)
+    here, there = (judge_bundle(bundle, broken, question, engine) for engine in (None, Local(2)))
+    assert there.unusable == here.unusable == {names[3]: "is not a picture; expected one of JPEG, PNG, BMP, TIFF, WEBP, DICOM"}
+    assert [row.artifact for row in there.rows] == [row.artifact for row in here.rows]
+    for mine, theirs in zip(there.rows, here.rows, strict=True):
+        assert (mine.verdict, mine.recall, mine.lost_positives) == (theirs.verdict, theirs.recall, theirs.lost_positives)
+        assert mine.roc_auc_loss == pytest.approx(theirs.roc_auc_loss, abs=1e-6)
 
 
 def test_groups_of_a_table_and_what_it_does_not_name(finished_run: Path, tmp_path: Path) -> None:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from toolkit.cli.options import bundle_argument, data_option, json_option, name_unusable, number, percent, table, write_json
+from toolkit.cli.options import (
+    LOCAL,
+    bundle_argument,
+    data_option,
+    engine_option,
+    json_option,
+    name_unusable,
+    number,
+    percent,
+    table,
+    write_json,
+)
 from toolkit.core.bundle import Bundle
 from toolkit.core.drift import DriftReport, DriftRow
 from toolkit.core.recipe import ValidateSpec
 from toolkit.data.sources import read_source
+from toolkit.engine.choose import chosen
 
 GATE_FAILED = 1
 GROUPS_SHOWN = 3
@@ -44,6 +57,7 @@ GROUPS_SHOWN = 3
     is_flag=True,
     help="Write some of the films as PNG, JPEG, 16 bits and DICOM too, and tell whether they get the same scores.",
 )
+@engine_option("For many films")
 @json_option
 @click.pass_context
 def drift(
@@ -58,6 +72,7 @@ def drift(
     columns: tuple[str, ...],
     corruptions: bool,
     decode: bool,
+    engine: str,
     json_file: str | None,
 ) -> None:
     """Hold every artifact of BUNDLE against the dense reference on the same films. Exit code 1 when one of them fails.
@@ -74,7 +89,9 @@ def drift(
     bundle = Bundle(bundle_path)
     spec = ValidateSpec(max_recall_loss_pt=max_recall_loss, mode=mode, max_specificity_loss_pt=max_specificity_loss)
     question = Question(spec, against, groups, columns, corruptions, decode)
-    report = judge_bundle(bundle, read_source(data, bundle.manifest.labels), question)
+    source = read_source(data, bundle.manifest.labels)
+    with closing(chosen(engine)) as place:
+        report = judge_bundle(bundle, source, question, None if engine == LOCAL else place)
     if json_file != "-":
         click.echo(_shown(report, max_recall_loss, mode))
     for sentence in remarks(report):

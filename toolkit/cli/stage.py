@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from toolkit.cli.options import recipe_options
+from toolkit.core import ranks
 from toolkit.core.recipe import read_recipe
 from toolkit.pipeline import Run, run_stages
 
@@ -25,10 +26,11 @@ def _stage(name: str, does: str, leaves: str) -> click.Command:
 
 def run_stage(name: str, leaves: str, run: Run, redo: bool) -> None:
     """Run one stage and say what it left."""
-    if redo:
+    if redo and ranks.is_first():
         run.forget(name)
     run_stages(run, name, name)
-    click.echo(f"{name}: {leaves.format(folder=run.folder(name))}")
+    if ranks.is_first():
+        click.echo(f"{name}: {leaves.format(folder=run.folder(name))}")
 
 
 def stage_help(name: str, does: str, leaves: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from toolkit.core import ranks
 from toolkit.data.films import Films
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -39,11 +40,14 @@ class FilmBatches(Dataset[Batch]):
 class EpochOrder(Sampler[list[int]]):
     """Batches of row numbers, shuffled by (seed, epoch) alone, so that a resumed run sees the same order.
 
-    Lightning calls `set_epoch`. A last batch of one film is left out: batch norm needs two.
+    Lightning calls `set_epoch`. A last batch of one film is left out: batch norm needs two. Of `processes` each takes its part of each
+    batch (`process`, from 0), so that together they see what one would see, each film once; of a last batch that does not suffice for
+    all, a part of one film has it twice, and one of none borrows two, whose `share` of the gradient is none.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int | None) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int | None, process: int = 0, processes: int = 1) -> None:
         self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
+        self.process, self.processes = process, processes
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch whose order comes next."""
@@ -56,7 +60,18 @@ class EpochOrder(Sampler[list[int]]):
         for start in range(0, self.count, self.batch_size):
             rows = order[start : start + self.batch_size].tolist()
             if self.seed is None or len(rows) > 1 or self.batch_size == 1:
-                yield rows
+                yield self._part(rows)
+
+    def share(self, index: int) -> float:
+        """What the mean over this process's part of batch `index` weighs in the mean over all processes: 1 where parts are equal."""
+        films = min(self.batch_size, self.count - index * self.batch_size)
+        return len(range(self.process, films, self.processes)) * self.processes / films
+
+    def _part(self, rows: list[int]) -> list[int]:
+        if self.processes == 1:
+            return rows
+        own = rows[self.process :: self.processes]
+        return own * 2 if len(own) == 1 else own or rows[:2]
 
     def __len__(self) -> int:
         whole, rest = divmod(self.count, self.batch_size)
@@ -64,11 +79,13 @@ class EpochOrder(Sampler[list[int]]):
 
 
 def batches(films: Films, batch_size: int, shuffle_seed: int | None = None, copies: NDArray[np.int64] | None = None) -> DataLoader[Batch]:
-    """A loader of whole batches; shuffled when a seed is given, with the films of `copies` seen once more.
+    """A loader of whole batches; shuffled when a seed is given, with the films of `copies` seen once more, and in parts where torchrun
+    started several processes.
 
     It has a generator of its own: else each start of an epoch would draw from torch's global one, and a resumed run, which
     starts at another moment, would drop out other units.
     """
     dataset = FilmBatches(films, copies)
-    order = EpochOrder(len(dataset), batch_size, shuffle_seed)
+    part = (ranks.rank(), ranks.count()) if shuffle_seed is not None else (0, 1)
+    order = EpochOrder(len(dataset), batch_size, shuffle_seed, *part)
     return DataLoader(dataset, sampler=order, batch_size=None, generator=torch.Generator())

@@ -21,12 +21,14 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import nn
 
+from toolkit.core import ranks
 from toolkit.core.files import write_atomically
 from toolkit.core.recipe import TrainSpec
 from toolkit.data.films import Films
 from toolkit.data.loader import batches
 from toolkit.errors import TrainingError
 from toolkit.train.balance import class_weights, copies
+from toolkit.train.group import wait
 from toolkit.train.module import Classifier
 from toolkit.train.optimizer import MONITORED
 from toolkit.train.speed import keep_freed_memory, pooled_before_relu, strided_depthwise_in_single_precision
@@ -57,7 +59,8 @@ class History(Callback):
         seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append({"epoch": trainer.current_epoch + 1, **{key: seen[key] for key in COLUMNS[1:4]}, "learning_rate": rate})
-        write_history(self.path, self.rows)
+        if trainer.is_global_zero:
+            write_history(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows."""
@@ -125,7 +128,9 @@ def fit(module: Classifier, train: Films, holdout: Films, folder: Path, watchers
             error.epoch = _restore(module, best.best_model_path)
             raise
     kept = str(progress) if spec.keep == "last" else best.best_model_path
-    return FitResult(epochs=trainer.current_epoch, best_epoch=_restore(module, kept))
+    found = FitResult(epochs=trainer.current_epoch, best_epoch=_restore(module, kept))
+    wait()  # until all have read it
+    return found
 
 
 def _restore(module: Classifier, path: str) -> int:
@@ -167,9 +172,10 @@ def forget_progress(folder: Path) -> None:
 
 
 def _trainer(spec: TrainSpec, folder: Path, callbacks: list[Callback]) -> lightning.Trainer:
-    shown = sys.stderr.isatty()
+    shown = sys.stderr.isatty() and ranks.is_first()
     return lightning.Trainer(
         max_epochs=spec.epochs,
+        **_processes(),
         precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
         callbacks=[*callbacks, StderrBar()] if shown else callbacks,
         default_root_dir=folder,
@@ -178,6 +184,14 @@ def _trainer(spec: TrainSpec, folder: Path, callbacks: list[Callback]) -> lightn
         enable_progress_bar=shown,
         enable_model_summary=False,
     )
+
+
+def _processes() -> dict[str, Any]:
+    """Those that torchrun started; the loader has parted the batches already."""
+    if ranks.count() == 1:
+        return {}
+    machines = ranks.count() // ranks.local_count()
+    return {"strategy": "ddp", "devices": ranks.local_count(), "num_nodes": machines, "use_distributed_sampler": False}
 
 
 @contextlib.contextmanager

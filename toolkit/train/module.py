@@ -10,15 +10,17 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from toolkit.core import ranks
 from toolkit.core.metrics import roc_auc
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import TrainSpec
-from toolkit.data.loader import Batch
+from toolkit.data.loader import Batch, EpochOrder
 from toolkit.errors import TrainingError
 from toolkit.models.fold import fold_batch_norms
 from toolkit.models.standardise import standardise
 from toolkit.train.augment import augment
 from toolkit.train.freeze import frozen_batch_norms
+from toolkit.train.group import share_statistics
 from toolkit.train.loss import classification_loss, distillation_loss
 from toolkit.train.optimizer import MONITORED, configure
 
@@ -55,8 +57,9 @@ class Classifier(lightning.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
-        """Seed the augmentation and the dropout of this epoch."""
-        seed = int(np.random.SeedSequence((self.seed, self.current_epoch)).generate_state(1)[0])
+        """Seed the augmentation and the dropout of this epoch: for each process otherwise."""
+        process = (ranks.rank(),) if ranks.rank() else ()
+        seed = int(np.random.SeedSequence((self.seed, self.current_epoch, *process)).generate_state(1)[0])
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)
 
@@ -85,8 +88,19 @@ class Classifier(lightning.LightningModule):
         loss = self.loss(images, labels)
         if not torch.isfinite(loss):
             raise self._broken(f"The loss of epoch {self.current_epoch + 1}, batch {index + 1} is {loss.item()}")
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
-        return loss
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=ranks.count() > 1)
+        return loss * self._share(index)
+
+    def _share(self, index: int) -> float:
+        """Processes' gradients are averaged, whatever part of the batch each had."""
+        if ranks.count() == 1:
+            return 1.0
+        order: EpochOrder = self.trainer.train_dataloader.sampler  # type: ignore[union-attr]
+        return order.share(index)
+
+    def on_validation_start(self) -> None:
+        """All processes judge the same network on all held-out films, and decide alike."""
+        share_statistics(self.network)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Loss on held-out patients, class weights included, nothing smoothed; their scores are kept for the AUC."""

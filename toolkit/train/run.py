@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from toolkit.core import operating
+from toolkit.core import operating, ranks
 from toolkit.core.artifacts import Checkpoint, Provenance
 from toolkit.core.files import sha256_of_bytes
 from toolkit.core.labels import Labels
@@ -40,8 +40,9 @@ class Task:
     provenance: Provenance
 
 
-def train(spec: TrainSpec, task: Task, folder: Path) -> Checkpoint:
-    """Train, or go on where a killed run stopped; leaves the checkpoint and `history.csv` in `folder`.
+def train(spec: TrainSpec, task: Task, folder: Path) -> Checkpoint | None:
+    """Train, or go on where a killed run stopped; leaves the checkpoint and `history.csv` in `folder`. Of several processes the first one
+    writes, the others give None.
 
     When the loss stops being a number, the best epoch so far is left as a checkpoint in `last_good` beside `folder`.
     """
@@ -57,6 +58,8 @@ def train(spec: TrainSpec, task: Task, folder: Path) -> Checkpoint:
             keep(network, spec, task, good, error.epoch)
             raise TrainingError(f"{error} The checkpoint of epoch {error.epoch} is kept in {good}.") from error
         raise
+    if not ranks.is_first():
+        return None
     return keep(network, spec, task, folder, result.best_epoch)
 
 

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.drift import DecodeDrift, DriftReport, DriftRow, Robustness
-from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import ValidateSpec
-from toolkit.data.cases import Case, Source, Truth
-from toolkit.data.films import prepare_films, prepared
+from toolkit.data.cases import Source, Truth
+from toolkit.data.films import prepare_films
 from toolkit.data.groups import Groups, by_look, by_name, by_table, only
 from toolkit.data.splits import labelled_films
+from toolkit.engine.work import Engine
 from toolkit.errors import BundleError, DataError, EngineError, InputError
-from toolkit.imaging.decode import Pixels
-from toolkit.imaging.look import Look, look_of
+from toolkit.imaging.look import Look
 from toolkit.infer.machine import why_not
 from toolkit.infer.predictor import Predictor, choose_artifact, open_session
 from toolkit.infer.runtimes import Session
 from toolkit.validate import decode_drift, sealed
 from toolkit.validate.drift import compare, summarise, with_checks
-from toolkit.validate.evaluate import BATCH
 from toolkit.validate.robustness import PLACES, REFERENCE_CORRUPTIONS, Place, choose, corrupted_logits, read_corruptions
 from toolkit.validate.robustness import compare as compare_corrupted
 from toolkit.validate.scores import Scores, SealedScores, copies, named, read_scores
+from toolkit.validate.scoring import Answers, Model, Scoring, answers, answers_on
 
 REFERENCE = "reference"
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What sessions say of films that could be used: logits float32 `[N]` by name, and how each film looks."""
-
-    films: Truth
-    logits: Mapping[str, NDArray[np.float32]]
-    looks: tuple[Look, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +45,9 @@ class Question:
     decode: bool = False
 
 
-def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftReport:
-    """Every artifact of the bundle that runs here, on the test films of `source`; the others stand in `skipped` with the reason.
+def judge_bundle(bundle: Bundle, source: Source, question: Question, engine: Engine | None = None) -> DriftReport:
+    """Every artifact of the bundle that runs here, on the test films of `source`; the others stand in `skipped` with the reason. `engine`:
+    where films are decoded and scored; None for this process.
 
     Raises DataError for films that cannot be judged on, BundleError for a bundle that is not whole, InputError for a question that does
     not fit, GateError when an artifact gives no number.
@@ -67,7 +56,7 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftRep
     corrupted = _sealed_corruptions(bundle) if question.corruptions and not chosen else {}
     sessions, skipped = _sessions(bundle)
     opened = {**sessions, **({REFERENCE: open_session(*chosen)} if chosen else {})}
-    found = answers(source, labelled_films(source), bundle.manifest.preprocessing, opened)
+    found = _answers(bundle, source, opened, chosen, engine)
     if not len(found.films):
         raise DataError(f"{source.where}: none of the {len(found.films.unusable)} films can be used; cxr-edge data check says why.")
     twice = copies(found.films)
@@ -94,29 +83,14 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question) -> DriftRep
     return msgspec.structs.replace(report, skipped=skipped, copies=twice, absent=known.absent, notes=notes, **extras)
 
 
-def answers(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessing, sessions: Mapping[str, Session]) -> Answers:
-    """Decode and score the films of `cases`, a batch at a time; what cannot be used is listed with its reason."""
-    usable: list[Case] = []
-    unusable: list[tuple[str, str]] = []
-    looks: list[Look] = []
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in sessions}
-    for batch in _batches(source, cases, preprocessing):
-        good = [(case, pixels) for case, pixels in batch if not isinstance(pixels, str)]
-        unusable += [(case.name, pixels) for case, pixels in batch if isinstance(pixels, str)]
-        usable += [case for case, _ in good]
-        looks += [look_of(source.raw(case.name), pixels) for case, pixels in good]
-        if good:
-            images = np.stack([pixels for _, pixels in good])[:, None]  # [n, 1, S, S]
-            for name, session in sessions.items():
-                parts[name].append(session.logits(images))
-    logits = {name: np.concatenate([np.empty(0, np.float32), *found]) for name, found in parts.items()}
-    return Answers(Truth(tuple(usable), tuple(unusable)), logits, tuple(looks))
-
-
-def _batches(source: Source, cases: tuple[Case, ...], preprocessing: Preprocessing) -> Iterator[tuple[tuple[Case, Pixels | str], ...]]:
-    pairs = zip(cases, prepared(source, cases, preprocessing, "judge films"), strict=True)
-    while batch := tuple(itertools.islice(pairs, BATCH)):
-        yield batch
+def _answers(
+    bundle: Bundle, source: Source, opened: Mapping[str, Session], other: tuple[Bundle, Artifact] | None, engine: Engine | None
+) -> Answers:
+    cases, preprocessing = labelled_films(source), bundle.manifest.preprocessing
+    if engine is None:
+        return answers(source, cases, preprocessing, opened)
+    models = [Model(REFERENCE, *other) if other and name == REFERENCE else Model(name, bundle, bundle.artifact(name)) for name in opened]
+    return answers_on(engine, source, cases, Scoring.by(tuple(models), preprocessing))
 
 
 def _sessions(bundle: Bundle) -> tuple[dict[str, Session], dict[str, str]]:
