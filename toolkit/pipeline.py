@@ -13,6 +13,8 @@ import importlib
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,7 @@ from types import ModuleType
 from toolkit.core import ranks
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
+from toolkit.core.locks import held
 from toolkit.core.recipe import STAGES, Recipe
 from toolkit.core.reports import Sensitivity
 from toolkit.core.turns import working
@@ -35,6 +38,7 @@ from toolkit.errors import DataError, MissingDependencyError, StageError
 LOG = logging.getLogger(__name__)
 MARK = "stage.json"
 FILMS = "films"
+PATIENCE_S = 3.0
 CHECKPOINT = "checkpoint.json"
 SENSITIVITY = "sensitivity"
 WORKSHOP = ("torch", "workshop", "Making a model")
@@ -154,13 +158,25 @@ def run_stages(run: Run, first: str, last: str) -> None:
     work = workshop("stages")
     if ranks.count() > 1 and (first, last) != ("train", "train"):
         raise StageError("Several processes of torchrun can 'train' together; run the other stages in one process, without torchrun.")
-    with work.together():
+    with work.together(), _alone_in(run.out):
         with work.first_first():
             start = STAGES.index(first)
             for before in STAGES[:start]:
                 _need(run, first, before)
         for stage in STAGES[start : STAGES.index(last) + 1]:
             _run_stage(run, work, stage)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Two commands in one run's folder would take each other's results for their own; one that was killed a moment ago may still let go."""
+    if not ranks.is_first():
+        yield
+        return
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with held(out, f"{out} is being worked in by another command; wait for it, or choose another --out.", PATIENCE_S):
+        yield
 
 
 def _run_stage(run: Run, work: ModuleType, stage: str) -> None:

@@ -97,12 +97,23 @@ class Runs:
     def _called(self, item: Item, verb: str) -> str:
         """Call a verb on the run; the last line that it says when it fails, and nothing when not."""
         places = (str(item.out / RECIPE), "--data", str(self.data), "--out", str(item.out))
-        command = [sys.executable, "-m", "toolkit.cli", verb, *places, "--turns"]
+        command = [sys.executable, "-m", "toolkit.engine.tied", "toolkit.cli", verb, *places, "--turns"]
         threads = {name: str(self.cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         paths = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            command, env={**os.environ, **threads, "PYTHONPATH": paths}, capture_output=True, text=True, errors="replace", check=False
-        )
+        tie, ours = os.pipe()  # `ours` is this process's alone, and is gone with it
+        try:
+            done = subprocess.run(
+                command,
+                env={**os.environ, **threads, "PYTHONPATH": paths},
+                stdin=tie,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        finally:
+            os.close(tie)
+            os.close(ours)
         return (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1] if done.returncode else ""
 
 
