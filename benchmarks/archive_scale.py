@@ -4,7 +4,7 @@
 
 FILMS are linked again and again. Loss: LOST films on a cluster of two machines (a raylet and a core each) of which one is killed in the
 middle, against the local run, row by row. Overhead: the same films by `--engine local` and by `--engine ray` on all cores of this machine,
-whole commands, at FEW and MANY films. Scaling: one and two workers, each pinned to a core. Prints, and keeps in
+whole commands, at FEW and MANY films. Scaling: SCALED films by one and two workers, each pinned to a core. Prints, and keeps in
 docs/results/archive_scale.json; exit code 1 when a row differs or is missing. Wants a machine that does nothing else.
 """
 
@@ -26,7 +26,7 @@ from toolkit.core.codec import Frozen, encode_json
 from toolkit.core.files import write_atomically
 
 OUT = Path(__file__).parent.parent / "docs" / "results" / "archive_scale.json"
-LOST, FEW, MANY = 20_000, 1_000, 20_000
+LOST, FEW, SCALED, MANY = 20_000, 1_000, 5_000, 20_000
 SHARD = 250
 SUFFIXES = (".jpeg", ".jpg", ".png")
 UNUSABLE = 3
@@ -136,7 +136,7 @@ def main() -> None:
         archive = Archive(Path(sys.argv[1]), Path(sys.argv[2]), place)
         there, count, differing = lose_a_machine(archive, place)
         plans = [("overhead", engine, films, cores) for films in (FEW, MANY) for engine in ("local", "ray")]
-        plans += [("scaling", engine, FEW, number) for engine in ("local", "ray") for number in (1, 2)]
+        plans += [("scaling", engine, SCALED, number) for engine in ("local", "ray") for number in (1, 2)]
         runs = tuple(
             Run(what=what, engine=engine, films=films, cores=number, seconds=archive.seconds(films, engine, number))
             for what, engine, films, number in plans

@@ -4,7 +4,7 @@
 
 Eight short runs of recipes/sweep.yaml on synthetic films of 64 px: on this machine with `--engine local` and a file, and on two raylets of
 one core each with PostgreSQL (Debian's package), where the second is killed when two runs are done. Prints, and keeps in
-docs/results/sweep_scale.json; exit code 1 when a run is missing, made twice or failed, or an artifact of it has another size or score.
+docs/results/sweep_scale.json; exit code 1 when a run is missing or made twice, ended otherwise, or has an artifact of other size or score.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ from toolkit.core.sweeps import SweepReport
 
 OUT = Path(__file__).parent.parent / "docs" / "results" / "sweep_scale.json"
 PHANTOMS = "data.phantom={train_patients: 160, test_patients: 80, size_px: 96, seed: 3}"
-CHANGES = ("preprocessing.size_px=64", PHANTOMS, "train.epochs=2", "prune.recovery.epochs=1", "validate.max_recall_loss_pt=100")
+SHORT = ("train.epochs=3", "prune.recovery.epochs=1", "export.artifacts=[onnxruntime-fp32]", "validate.max_recall_loss_pt=100")
+CHANGES = ("preprocessing.size_px=64", PHANTOMS, *SHORT, "sweep.hopeless_auc=null")  # who is given up depends on who came before
 RUNS, KILLED_AFTER = 8, 2
 
 
 class Found(Frozen, frozen=True, kw_only=True):
-    """Seconds of both sweeps; `differing`: runs whose artifacts are not the local ones."""
+    """Seconds of both sweeps; `differing`: runs that ended otherwise than here, or with other artifacts; `passed`: those with an artifact
+    that passed its gate."""
 
     processor: str
     local_s: float
     cluster_s: float
     runs: int
+    passed: int
     differing: int
 
 
@@ -51,12 +54,15 @@ def done(out: Path) -> SweepReport | None:
     return read_json(out / "sweep.json", SweepReport) if (out / "sweep.json").is_file() else None
 
 
-def answers(report: SweepReport) -> dict[tuple[float, int], list[tuple[str, int, float, float]]]:
-    """By values and seed, what every artifact is, but for its time."""
+def answers(report: SweepReport) -> dict[tuple[float, int], tuple[object, ...]]:
+    """By values and seed, what came of a run, but for the time of its artifacts."""
     return {
-        (trial.values["prune.target.ratio"], trial.seed): [(one.artifact, one.bytes, one.recall, one.roc_auc) for one in trial.points]
+        (trial.values["prune.target.ratio"], trial.seed): (
+            trial.state,
+            trial.reason,
+            *((one.artifact, one.bytes, one.recall, one.roc_auc) for one in trial.points),
+        )
         for trial in report.trials
-        if trial.state == "done"
     }
 
 
@@ -88,7 +94,14 @@ def main() -> None:
         mine, theirs = (answers(read_json(out / "sweep.json", SweepReport)) for out in (far, near))
         trials = read_json(far / "sweep.json", SweepReport).trials
     differing = sum(mine.get(key) != value for key, value in theirs.items())
-    found = Found(processor=describe_host().processor, local_s=near_s, cluster_s=far_s, runs=len(trials), differing=differing)
+    found = Found(
+        processor=describe_host().processor,
+        local_s=near_s,
+        cluster_s=far_s,
+        runs=len(trials),
+        passed=sum(bool(trial.points) for trial in trials),
+        differing=differing,
+    )
     write_atomically(OUT, encode_json(found))
     print(table(("sweep", "seconds", "runs"), [("local", f"{near_s:.0f}", str(len(theirs))), ("cluster", f"{far_s:.0f}", str(len(mine)))]))
     if differing or len(trials) != RUNS or len(mine) != RUNS:
