@@ -84,10 +84,8 @@ def beyond_noise(curves: Mapping[str, Mapping[str, tuple[float, ...]]]) -> list[
     problems = []
     for column in COLUMNS:
         seeds = [second_half(curves[f"one, seed {seed}"][column]) for seed in SEEDS]
-        middle, most = (
-            float(np.mean(seeds)),
-            float(np.std(seeds, ddof=1)) * float(t.ppf(0.975, len(seeds) - 1)) * (1 + 1 / len(seeds)) ** 0.5,
-        )
+        middle, spread = float(np.mean(seeds)), float(np.std(seeds, ddof=1)) * (1 + 1 / len(seeds)) ** 0.5
+        most = float(t.ppf(0.975, len(seeds) - 1)) * spread
         for name in ("two", "two, killed, then one"):
             gap = abs(second_half(curves[name][column]) - middle)
             if gap > most:
