@@ -25,6 +25,7 @@ WIRING = {
     "artifact",
     "eager",
     "sweep",
+    "searching",
     "pytest_plugin",
 }  # the top of the package: knows every room
 EVERYWHERE = {"core", "errors"}
@@ -98,7 +99,7 @@ HOMES = {
     "scipy": {"validate/intervals.py", "core/operating.py"},
     "torch": {
         *("models", "train", "prune", "quantize/lower.py", "data/loader.py"),
-        *("examine.py", "candidate.py", "int8.py", "artifact.py", "judgement.py", "eager.py"),
+        *("examine.py", "candidate.py", "int8.py", "artifact.py", "judgement.py", "eager.py", "searching.py"),
     },
 }
 TORCH_FREE = sorted(

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from toolkit.core import ranks
 from toolkit.core.codec import Frozen, encode_json, read_json
@@ -58,6 +59,7 @@ class Run:
         self.recipe = recipe
         self.out = out
         self.data = data
+        self.judge: Any = None  # where candidates of a pruning search are judged (`searching.on_engine`); None for this process
         self._films: dict[str, Films] = {}
 
     @cached_property

@@ -74,7 +74,7 @@ def prune(run: Run) -> None:
     folder = run.folder("prune")
     work, gauge = pruning(run)
     if not has_checkpoint(folder):
-        prune_network(work, folder)
+        prune_network(work, folder, run.judge)
     report = read_json(folder / PRUNED, PruneReport)
     if run.recipe.prune.method != "none":
         _, network = load_checkpoint(folder)

@@ -27,7 +27,9 @@ def graded(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The share of channels that stays decides: below .4 of them, recall is lost. Gives the shares that were asked for."""
     asked: list[float] = []
 
-    def grade(work: Pruning, spec: SearchSpec, widths: dict[str, int]) -> Candidate:
+    def grade(work: Pruning, widths: dict[str, int]) -> Candidate:
+        spec = work.spec.search
+        assert spec is not None
         share = sum(widths.values()) / sum(len(group.scores) for group in work.groups[0])
         asked.append(share)
         loss = 0.0 if share >= 0.4 else 3.0
@@ -36,7 +38,7 @@ def graded(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             kept=widths, bytes=size, p50_ms=share, recall_loss_pt=loss, roc_auc_loss=0.0, passed=loss <= spec.max_recall_loss_pt
         )
 
-    monkeypatch.setattr(module, "_candidate", grade)
+    monkeypatch.setattr(module, "candidate_of", grade)
     return asked
 
 

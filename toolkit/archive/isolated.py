@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from toolkit.archive.remote import is_remote, read
 from toolkit.core.bundle import Bundle
 from toolkit.core.prediction import Prediction
+from toolkit.engine.tied import end_with_parent
 from toolkit.imaging.decode import read_file
 from toolkit.infer.predictor import REJECTED, Film, Predictor, as_text
 from toolkit.infer.stream import attempt
@@ -98,7 +98,7 @@ _asked: list[Callable[[str], Prediction]] = []  # in the child
 
 def _open(question: Question) -> int:
     """In the child: load the bundle; the child's number."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     predictor = Predictor(Bundle(question.bundle), question.artifact, threads=1)
 
     def film(name: str) -> Film:
@@ -110,11 +110,3 @@ def _open(question: Question) -> int:
 
 def _judge(name: str) -> Prediction:
     return _asked[0](name)
-
-
-def _end_with_parent() -> None:
-    """Whoever asked may have been killed: nobody waits for the answers then."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

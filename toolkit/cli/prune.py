@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
 
+from toolkit.cli.options import LOCAL, engine_option, recipe_options, table
 from toolkit.cli.options import number as figure
-from toolkit.cli.options import recipe_options, table
 from toolkit.core.recipe import read_recipe
 from toolkit.core.reports import PruneReport
+from toolkit.engine.choose import chosen
 from toolkit.pipeline import Run, run_stages, sensitivities, workshop
 
 
 @click.command(short_help="Take weights or channels out, and let the rest recover.")
 @recipe_options
 @click.option("--redo", is_flag=True, help="Make it and all that follows anew, although it is there already.")
+@engine_option("Of a search by 'optuna'")
+@click.option("--workers", type=click.IntRange(1), help="Of a search by 'optuna': cores that are used [default: all].")
 @click.option("--sensitivity", "alone", is_flag=True, help="Prune each layer alone instead, and show what held-out patients say.")
-def prune(recipe: Path, data: Path | None, out: Path, overrides: tuple[str, ...], redo: bool, alone: bool) -> None:
+def prune(
+    recipe: Path, data: Path | None, out: Path, overrides: tuple[str, ...], redo: bool, alone: bool, engine: str, workers: int | None
+) -> None:
     """Take weights or channels out of the dense network, and let the rest recover, as the recipe's section 'prune' says.
 
     Leaves RUN/prune/checkpoint.json, weights.safetensors, history.csv and prune.json; with a search also pareto.svg. Continues from what
@@ -34,9 +40,14 @@ def prune(recipe: Path, data: Path | None, out: Path, overrides: tuple[str, ...]
     if alone:
         click.echo(_sensitivities(run, redo))
         return
+    search, side_by_side = run.recipe.prune.search, engine != LOCAL or workers is not None
+    if side_by_side and (search is None or search.method != "optuna"):
+        raise click.UsageError("--engine and --workers are for a search by 'optuna': --set prune.search.method=optuna.")
     if redo:
         run.forget("prune")
-    run_stages(run, "prune", "prune")
+    with closing(chosen(engine, workers)) as place:
+        run.judge = workshop("searching").on_engine(run, place) if side_by_side else None
+        run_stages(run, "prune", "prune")
     click.echo(_pruned(run))
 
 

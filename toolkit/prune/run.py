@@ -20,7 +20,7 @@ from toolkit.models.registry import count_parameters
 from toolkit.prune.budget import reach, refuse_slower
 from toolkit.prune.pruning import Pruning, ranked
 from toolkit.prune.recovery import recover
-from toolkit.prune.search import search
+from toolkit.prune.search import Judge, search
 from toolkit.prune.structured import cut, least_important, on_the_way
 from toolkit.prune.unstructured import make_zeros, sparsity, sparsity_at, whole_layers
 from toolkit.train.checkpoint import DESCRIPTION, WEIGHTS, has_checkpoint, load_checkpoint
@@ -40,13 +40,14 @@ class Goal(Frozen, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...] = ()
 
 
-def prune(work: Pruning, folder: Path) -> Checkpoint:
-    """Prune in `spec.steps` steps, each followed by recovery; leaves the checkpoint, `history.csv` and `prune.json` in `folder`.
+def prune(work: Pruning, folder: Path, judge: Judge | None = None) -> Checkpoint:
+    """Prune in `spec.steps` steps, each followed by recovery; leaves the checkpoint, `history.csv` and `prune.json` in `folder`. `judge` as
+    in `search`.
 
     A killed run goes on in the step, and the epoch, where it was. Raises PruningError for a budget out of reach, a candidate that is
     slower than its parent, and a layer that would vanish.
     """
-    goal = _goal(work, folder) if work.spec.method == "structured" else None
+    goal = _goal(work, folder, judge) if work.spec.method == "structured" else None
     network, steps = work.dense, []
     for step in range(1, _steps(work.spec) + 1):
         place = folder / f"step-{step}"
@@ -61,12 +62,12 @@ def prune(work: Pruning, folder: Path) -> Checkpoint:
     return _finish(folder, len(steps))
 
 
-def _goal(work: Pruning, folder: Path) -> Goal:
+def _goal(work: Pruning, folder: Path, judge: Judge | None) -> Goal:
     file = folder / GOAL
     if file.is_file():
         return read_json(file, Goal)
     if work.spec.search is not None:
-        widths, candidates = search(work, folder)
+        widths, candidates = search(work, folder, judge)
     else:
         assert work.spec.target is not None  # PruneSpec holds one of the two
         ratio = reach(work.spec.target, lambda ratio: work.narrow(work.widths(ratio)), work.gauge)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,8 +30,20 @@ LOG = logging.getLogger(__name__)
 STUDY, KEY, FOUND = "search.db", "recipe_sha256", "candidate"
 
 
-def search(work: Pruning, folder: Path) -> tuple[Mapping[str, int], tuple[Candidate, ...]]:
-    """The widths of the smallest candidate that passed, and all candidates in the order that they were tried.
+class Asked(NamedTuple):
+    """A candidate that is to be judged: the number of its trial, and how many channels stay, by layer."""
+
+    number: int
+    widths: Mapping[str, int]
+
+
+Judge = Callable[[Iterable[Asked]], Iterator[tuple[Asked, Candidate]]]
+"""Judges candidates, as many at once as it can, and gives each back as soon as it is judged."""
+
+
+def search(work: Pruning, folder: Path, judge: Judge | None = None) -> tuple[Mapping[str, int], tuple[Candidate, ...]]:
+    """The widths of the smallest candidate that passed, and all candidates in the order that they were tried. `judge`: where candidates are
+    trained and measured; None for this process, one after another.
 
     Raises PruningError when none passed, StageError when the study in `folder` belongs to another recipe.
     """
@@ -39,7 +51,7 @@ def search(work: Pruning, folder: Path) -> tuple[Mapping[str, int], tuple[Candid
     assert spec is not None
     study = _study(work, folder)
     walk = _bisect if spec.method == "bisection" else _sample
-    walk(work, spec, study)
+    walk(work, spec, study, judge or (lambda items: ((one, candidate_of(work, one.widths)) for one in items)))
     candidates = with_pareto([decode(trial.user_attrs[FOUND], Candidate, STUDY) for trial in _complete(study)])
     passed = [candidate for candidate in candidates if candidate.passed]
     if not passed:
@@ -62,7 +74,7 @@ def _dominates(one: Candidate, other: Candidate) -> bool:
     return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 
-def _bisect(work: Pruning, spec: SearchSpec, study: optuna.Study) -> None:
+def _bisect(work: Pruning, spec: SearchSpec, study: optuna.Study, judge: Judge) -> None:
     """Higher after a pass, lower after a failure."""
     low, high = spec.low, spec.high
     known = {trial.params["ratio"]: trial for trial in _complete(study)}
@@ -72,31 +84,40 @@ def _bisect(work: Pruning, spec: SearchSpec, study: optuna.Study) -> None:
             study.enqueue_trial({"ratio": ratio}, skip_if_exists=False)
             trial = study.ask()
             trial.suggest_float("ratio", 0.0, 1.0)
-            known[ratio] = _try(work, spec, study, trial, work.widths(ratio))
+            ((_, candidate),) = judge([Asked(trial.number, work.widths(ratio))])
+            known[ratio] = _tell(spec, study, trial, candidate)
         passed = known[ratio].user_attrs[FOUND]["passed"]
         if number == 0 and not passed:
             return
         low, high = (ratio, high) if passed else (low, ratio)
 
 
-def _sample(work: Pruning, spec: SearchSpec, study: optuna.Study) -> None:
+def _sample(work: Pruning, spec: SearchSpec, study: optuna.Study, judge: Judge) -> None:
     """A ratio for each layer, drawn anew for each trial."""
     names = [group.name for group in work.groups[0]]
-    done = len(_complete(study))
-    for _ in track(range(done, spec.trials), spec.trials - done, "search"):
-        trial = study.ask()
-        ratios = {name: trial.suggest_float(name, 0.0, spec.high) for name in names}
-        _try(work, spec, study, trial, work.widths(ratios))
+    done, trials = len(_complete(study)), {}
+
+    def drawn() -> Iterator[Asked]:
+        for _ in range(done, spec.trials):
+            trial = study.ask()
+            ratios = {name: trial.suggest_float(name, 0.0, spec.high) for name in names}
+            trials[trial.number] = trial
+            yield Asked(trial.number, work.widths(ratios))
+
+    for asked, candidate in track(judge(drawn()), spec.trials - done, "search"):
+        _tell(spec, study, trials[asked.number], candidate)
 
 
-def _try(work: Pruning, spec: SearchSpec, study: optuna.Study, trial: optuna.Trial, widths: Mapping[str, int]) -> Any:
-    candidate = _candidate(work, spec, widths)
+def _tell(spec: SearchSpec, study: optuna.Study, trial: optuna.Trial, candidate: Candidate) -> Any:
     trial.set_user_attr(FOUND, to_plain(candidate))
     trial.set_constraint("recall", candidate.recall_loss_pt - spec.max_recall_loss_pt)
     return study.tell(trial, (float(candidate.bytes), candidate.p50_ms))
 
 
-def _candidate(work: Pruning, spec: SearchSpec, widths: Mapping[str, int]) -> Candidate:
+def candidate_of(work: Pruning, widths: Mapping[str, int]) -> Candidate:
+    """A candidate, recovered for the search's epochs, exported and timed beside the dense network."""
+    spec = work.spec.search
+    assert spec is not None
     network = work.narrow(widths)
     recovery = msgspec.structs.replace(work.spec.recovery, epochs=spec.epochs)
     with _scratch() as place:
