@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -125,3 +126,16 @@ def test_drift_on_a_cluster_is_drift_here(machines: Any, phantoms: Path, tmp_pat
         found.append(done.stdout)
     assert found[0] == found[1]
     assert '"artifact": "onnxruntime-fp32"' in found[0]
+
+
+def test_a_ray_of_this_machine_alone_gives_the_local_answers_and_leaves_nothing(archive: tuple[Path, Path], tmp_path: Path) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("cxr-ray-*"))
+    bundle, films = archive
+    some = "\n".join(str(film) for film in sorted(films.iterdir())[:60])
+    for engine in ("local", "ray"):
+        words = command((bundle, films), tmp_path / engine, engine)
+        words[words.index(films)] = "-"
+        done = subprocess.run(words, input=some, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 3, done.stderr
+    assert rows(tmp_path / "ray") == rows(tmp_path / "local")
+    assert set(Path(tempfile.gettempdir()).glob("cxr-ray-*")) == before

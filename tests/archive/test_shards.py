@@ -147,8 +147,11 @@ def test_two_runs_do_not_write_one_folder(bundle: Path, films: Path, tmp_path: P
     ("arguments", "said"),
     [
         (("FILMS", "--engine", "ray"), "--engine works on archives: add --shards DIR"),
-        (("FILMS", "--shards", "OUT", "--csv", "-", "--heatmap", "maps"), "--shards writes files of its own; leave out --csv, --heatmap"),
-        (("--watch", "FILMS", "--shards", "OUT"), "--shards writes files of its own; leave out --watch"),
+        (
+            ("FILMS", "--shards", "OUT", "--csv", "-", "--heatmap", "maps"),
+            "--shards writes files of its own, on one thread a film; leave out --csv, --heatmap",
+        ),
+        (("--watch", "FILMS", "--shards", "OUT"), "--shards writes files of its own, on one thread a film; leave out --watch"),
         (("FILMS", "--shards", "OUT", "--engine", "slurm"), "No engine 'slurm'; take local, ray, or ray://HOST:PORT"),
         (("FILMS", "--shards", "OUT", "--artifact", "none"), "has no artifact 'none'"),
         (("FILMS", "--shards", "OUT", "--shard-size", "0"), "0 is not in the range"),
@@ -186,3 +189,26 @@ def test_the_folder_that_a_worker_must_see(tmp_path: Path) -> None:
     assert folder_of([f"{tmp_path}/gone/1.png"]) is None
     assert folder_of(["s3://bucket/1.png"]) is None
     assert folder_of(["1.png", f"{tmp_path}/2.png"]) is None
+
+
+def peaks_mb(bundle: Path, out: Path, names: int) -> tuple[float, float]:
+    """Of the command and of the process that judges, with so many names of which most are of no file."""
+    code = (
+        "import resource, sys; from toolkit.cli.main import run\n"
+        "if __name__ == '__main__':\n"
+        "    try: run(sys.argv[1:])\n"
+        "    finally: print(*(resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))\n"
+    )
+    (script := out.parent / "measured.py").write_text(code, encoding="utf-8")
+    listed = "".join(f"/nowhere/{number:06d}.png\n" for number in range(names))
+    command = [sys.executable, script, "predict", bundle, "-", "--shards", out, "--shard-size", "500", "--workers", "1"]
+    done = subprocess.run(command, input=listed, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    command_mb, judge_mb = map(float, done.stdout.splitlines()[-1].split())
+    return command_mb, judge_mb
+
+
+def test_memory_is_that_of_a_shard_not_of_the_archive(bundle: Path, tmp_path: Path) -> None:
+    few, many = (peaks_mb(bundle, tmp_path / str(names), names) for names in (2_000, 20_000))
+    assert many[0] < few[0] + 10
+    assert many[1] < few[1] + 10

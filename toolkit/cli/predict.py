@@ -24,7 +24,7 @@ from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptur
 
 STANDARD = "-"
 CHUNK_BYTES = 65_536
-NOT_WITH_SHARDS = ("json_file", "csv_file", "sidecar", "heatmap", "secondary_capture", "log_file")
+NOT_WITH_SHARDS = ("json_file", "csv_file", "sidecar", "heatmap", "secondary_capture", "log_file", "threads")
 
 
 @click.command()
@@ -117,7 +117,7 @@ def _end(ctx: click.Context, unusable: int) -> None:
 def _archive(bundle: Bundle, paths: tuple[str, ...], options: dict[str, Any]) -> int:
     other = [f"--{name.removesuffix('_file')}" for name in NOT_WITH_SHARDS if options[name]]
     if other or options["watch"]:
-        raise click.UsageError(f"--shards writes files of its own; leave out {', '.join(other) or '--watch'}.")
+        raise click.UsageError(f"--shards writes files of its own, on one thread a film; leave out {', '.join(other) or '--watch'}.")
     from toolkit.cli.archive import judge_archive, names_of
 
     return judge_archive(bundle, paths, itertools.chain.from_iterable(names_of(path, _films((path,))) for path in paths), options)

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, redirect_stdout
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from toolkit.engine.place import PACKAGE, Place, difference, here
@@ -48,7 +49,10 @@ class Ray:
             self._during.enter_context(redirect_stdout(sys.stderr))  # a thread of Ray's prints what was lost among our results
             if address:
                 _check_listening(address)
-            options: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": cores or _cores()}
+            options: dict[str, Any] = {"address": address or "local"}
+            if not address:
+                place = self._during.enter_context(TemporaryDirectory(prefix="cxr-ray-", ignore_cleanup_errors=True))  # Ray's would stay
+                options |= {"num_cpus": cores or _cores(), "_temp_dir": place}
             try:
                 ray.init(
                     **options,
