@@ -13,7 +13,6 @@ import click
 
 from tests.regression.record import (
     HERE,
-    PHANTOMS,
     FilmSet,
     Head,
     Logits,
@@ -23,13 +22,13 @@ from tests.regression.record import (
     answers,
     changed,
     film_set,
+    lay_out,
     point_of,
     read,
     runs_here,
     write,
 )
 from toolkit.core.bundle import Bundle
-from toolkit.data.phantom import write_phantoms
 
 
 @click.command()
@@ -69,8 +68,7 @@ def measure(bundle: Bundle, folder: Path, before: Record | None) -> Record:
 
 def _sets(bundle: Bundle, folder: Path) -> dict[Set, FilmSet]:
     with tempfile.TemporaryDirectory() as drawn:
-        write_phantoms(PHANTOMS, Path(drawn) / "films")
-        return {"phantom": film_set("phantom", Path(drawn) / "films", bundle), "real": film_set("real", folder, bundle)}
+        return {"phantom": film_set("phantom", lay_out(Path(drawn) / "films"), bundle), "real": film_set("real", folder, bundle)}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -29,6 +30,7 @@ from toolkit.validate.evaluate import artifact_logits
 from toolkit.validate.scores import named
 
 HERE = Path(__file__).parent
+GOLDEN = Path(__file__).parents[2] / "device_tests" / "golden" / "films"
 PHANTOMS = PhantomSpec(train_patients=4, test_patients=14, seed=5)
 DRAWN = 16
 DIGITS = 12
@@ -88,6 +90,13 @@ class FilmSet(NamedTuple):
 
 
 LIMITS = read_json(HERE / "limits.json", Limits)
+
+
+def lay_out(place: Path) -> Path:
+    """The drawn films as they are kept (device_tests/golden/films), in a test split: drawn anew, some of their pixels depend on the processor."""
+    for label in ("NORMAL", "PNEUMONIA"):
+        shutil.copytree(GOLDEN / label, place / "test" / label)
+    return place
 
 
 def film_set(kind: Set, folder: Path, bundle: Bundle) -> FilmSet:

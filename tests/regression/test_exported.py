@@ -14,7 +14,6 @@ from tests.regression.record import (
     DRAWN,
     HERE,
     LIMITS,
-    PHANTOMS,
     FilmSet,
     Record,
     Set,
@@ -22,6 +21,7 @@ from tests.regression.record import (
     changed_head,
     changed_scores,
     film_set,
+    lay_out,
     limit_of,
     read,
 )
@@ -30,7 +30,6 @@ from toolkit.core.codec import read_json
 from toolkit.core.files import folder_bytes
 from toolkit.core.reports import RunReport
 from toolkit.data.films import Films, prepare_films
-from toolkit.data.phantom import write_phantoms
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
 from toolkit.infer.machine import why_not
@@ -58,9 +57,7 @@ def skip_unless_it_runs(bundle: Bundle, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "films"
-    write_phantoms(PHANTOMS, folder)
-    return folder
+    return lay_out(tmp_path_factory.mktemp("drawn") / "films")
 
 
 @pytest.fixture(scope="module")
