@@ -10,7 +10,6 @@ import msgspec
 
 from toolkit import judgement
 from toolkit.artifact import Exporter
-from toolkit.benchmark.host import installed
 from toolkit.benchmark.run import benchmark as measure_latency
 from toolkit.benchmark.run import single_stream_p50
 from toolkit.candidate import ExportGauge
@@ -22,6 +21,7 @@ from toolkit.core.drift import DriftReport
 from toolkit.core.evaluation import CrossValidation, Evaluation
 from toolkit.core.files import write_atomically
 from toolkit.core.latency import LatencyReport
+from toolkit.core.libraries import installed
 from toolkit.core.recipe import Recipe
 from toolkit.core.reports import PruneReport, QuantizeAttempt, QuantizeReport, Sensitivity
 from toolkit.core.target import PROCESSORS, Family, Target

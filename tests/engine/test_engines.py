@@ -20,7 +20,7 @@ from toolkit.errors import GateError, InputError, MissingDependencyError
 
 @dataclass(frozen=True)
 class Squares:
-    """Leaves a file for each place that was opened; an item in `lethal` kills the process that has it, so often as that is above 0."""
+    """Leaves a file for each place that was opened; the item `lethal` kills the process that has it, once."""
 
     places: Path
     bad: int = -1

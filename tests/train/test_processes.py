@@ -65,7 +65,7 @@ def training(out: Path, *more: str) -> list[str]:
     return ["train", "recipes/demo.yaml", "--out", str(out), *(word for change in changes for word in ("--set", change))]
 
 
-def started(processes: int, out: Path, *more: str, **options: object) -> subprocess.Popen[str]:
+def started(processes: int, out: Path, *more: str) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "toolkit.cli"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
 from pathlib import Path
 
 from toolkit.core.latency import Host
+from toolkit.core.libraries import installed
 from toolkit.infer.machine import cpuinfo, features
 
 LIBRARIES = ("cxr-edge", "numpy", "pillow", "onnxruntime", "openvino", "tensorrt-rtx-cu13", "tensorrt", "torch")
@@ -31,17 +31,6 @@ def describe_host() -> Host:
         load_1min=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         emulator=os.environ.get(EMULATOR) or None,
     )
-
-
-def installed(packages: tuple[str, ...]) -> dict[str, str]:
-    """Versions of those packages that are installed."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _memory_mb() -> int | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from toolkit.benchmark.host import describe_host, installed
+from toolkit.benchmark.host import describe_host
 from toolkit.cli.options import json_option, table, write_json
+from toolkit.core.libraries import installed
 
 PARTS = (
     ("onnxruntime", "run ONNX artifacts", "cxr-edge"),

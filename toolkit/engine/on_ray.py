@@ -26,7 +26,7 @@ QUIET = {
 RETRIES = 5  # of a piece of work whose worker or machine was lost
 LISTENING_S = 10.0
 AHEAD = 2  # pieces a core, so that none waits for the next
-UNKNOWN = ("__pycache__", "*.pyc")
+NOT_CARRIED = ("__pycache__", "*.pyc")
 
 _opened: dict[str, Callable[[Any], Any]] = {}  # in a worker: what it was asked with before
 _during = ExitStack()
@@ -56,7 +56,7 @@ class Ray:
             try:
                 ray.init(
                     **options,
-                    runtime_env={"py_modules": [str(PACKAGE)], "excludes": list(UNKNOWN)},
+                    runtime_env={"py_modules": [str(PACKAGE)], "excludes": list(NOT_CARRIED)},
                     include_dashboard=None if address else False,
                     configure_logging=False,
                     log_to_driver=False,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+
+from toolkit.core.libraries import installed
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("numpy", "pillow", "onnxruntime", "openvino", "pydicom", "torch")
@@ -25,13 +26,7 @@ class Place(NamedTuple):
 
 def here() -> Place:
     """This process."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return Place(platform.python_version(), package_sha256(), found)
+    return Place(platform.python_version(), package_sha256(), installed(LIBRARIES))
 
 
 def difference(wanted: Place, found: Place) -> str | None:
