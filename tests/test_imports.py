@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "imaging": set(),
     "data": {"imaging"},
     "models": set(),
-    "train": {"models", "data", "imaging"},
+    "train": {"models", "data", "imaging", "infer"},  # infer: a sealed bundle teaches
     "prune": {"train", "models", "data"},
     "quantize": {"models", "data", "imaging"},
     "export": {"infer"},

@@ -196,19 +196,20 @@ def test_other_first_weights_change_the_key_of_every_stage(phantoms: Path, tmp_p
     assert keys(recipe, phantoms, tmp_path) == first
 
 
-def test_another_teacher_changes_the_key_of_every_stage(finished_run: Path, phantoms: Path, tmp_path: Path) -> None:
-    described = tmp_path / "teacher" / "checkpoint.json"
+@pytest.mark.parametrize("file", ["train/checkpoint.json", "bundle/bundle.json"])
+def test_another_teacher_changes_the_key_of_every_stage(file: str, finished_run: Path, phantoms: Path, tmp_path: Path) -> None:
+    described = tmp_path / "teacher" / Path(file).name
     described.parent.mkdir()
-    described.write_bytes((finished_run / "train" / "checkpoint.json").read_bytes())
+    described.write_bytes((finished_run / file).read_bytes())
     recipe = tiny(f"train.distill={{teacher: {described.parent}}}")
     first = keys(recipe, phantoms, tmp_path)
-    described.write_text(described.read_text().replace('"epochs": ', '"epochs": 1'))
+    described.write_text(f"{described.read_text()} ")
     assert all(key != first[stage] for stage, key in keys(recipe, phantoms, tmp_path).items())
 
 
 @pytest.mark.parametrize(
     ("override", "file"),
-    [("train.weights={}/none.pt", "none.pt"), ("train.distill={{teacher: {}/none}}", "none/checkpoint.json")],
+    [("train.weights={}/none.pt", "none.pt"), ("train.distill={{teacher: {}/none}}", "none")],
 )
 def test_weights_that_are_missing_are_one_sentence(
     override: str, file: str, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

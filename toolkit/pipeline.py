@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from toolkit.core import ranks
+from toolkit.core.bundle import MANIFEST
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.locks import held
@@ -108,7 +109,7 @@ class Run:
         """Digests of the weights and of the teacher that training begins with; raises StageError when one is missing."""
         spec = self.recipe.train
         files = [_described(Path(spec.weights))] if spec.weights not in ("random", "imagenet") else []
-        files += [Path(spec.distill.teacher) / CHECKPOINT] if spec.distill else []
+        files += [_described(Path(spec.distill.teacher))] if spec.distill else []
         for file in files:
             if not file.is_file():
                 raise StageError(f"No {file}, which the recipe's section 'train' names; set train.weights or train.distill to its place.")
@@ -148,7 +149,9 @@ class Run:
 
 
 def _described(weights: Path) -> Path:
-    """What stands for given weights: the file, or the description in a checkpoint's folder."""
+    """What stands for given weights or a teacher: the file, or the description in the folder of a bundle or a checkpoint."""
+    if (weights / MANIFEST).is_file():
+        return weights / MANIFEST
     return weights / CHECKPOINT if weights.is_dir() else weights
 
 

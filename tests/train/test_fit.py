@@ -48,11 +48,11 @@ EVERYTHING = TrainSpec(
 RISING = TrainSpec(model="szanet", epochs=4, batch_size=8, learning_rate=0.05, early_stopping_epochs=None)
 
 
-def bright_and_dark(count: int) -> Films:
+def bright_and_dark(count: int, size: int = 32) -> Films:
     """Films whose class is plain: positives are bright."""
     random = np.random.default_rng(0)
     labels = np.arange(count) % 2
-    images = random.integers(0, 60, (count, 1, 32, 32)) + 150 * labels[:, None, None, None]
+    images = random.integers(0, 60, (count, 1, size, size)) + 150 * labels[:, None, None, None]
     cases = tuple(Case(str(n), "train", int(label), str(n), "unknown", str(n)) for n, label in enumerate(labels))
     return Films(images.astype(np.uint8), labels.astype(np.int64), cases)
 

@@ -14,8 +14,9 @@ from tests.train.test_fit import PREPROCESSING, bright_and_dark, module
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import AugmentSpec, DistillSpec, OversampleSpec, TrainSpec
 from toolkit.models.registry import build
-from toolkit.train.module import Classifier, Teacher, to_network
+from toolkit.train.module import Classifier, to_network
 from toolkit.train.score import score
+from toolkit.train.teacher import Teacher
 
 BRIGHTER = AugmentSpec(brightness=0.3)
 

@@ -21,7 +21,8 @@ from toolkit.models.registry import build
 from toolkit.train.checkpoint import has_checkpoint, load_checkpoint, weights_of
 from toolkit.train.fit import read_history
 from toolkit.train.module import Classifier
-from toolkit.train.run import LAST_GOOD, Task, fresh_network, keep, teacher_of, train
+from toolkit.train.run import LAST_GOOD, Task, fresh_network, keep, train
+from toolkit.train.teacher import teacher_of
 
 SPEC = RISING.__replace__(epochs=2, learning_rate=1e-3)
 

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from toolkit.train.speed import StridedDepthwise, keep_freed_memory, pooled_before_relu, strided_depthwise_in_single_precision
+from toolkit.train.speed import (
+    StridedDepthwise,
+    calculates_in_bf16,
+    keep_freed_memory,
+    pooled_before_relu,
+    quick_dropout,
+    strided_depthwise_in_single_precision,
+)
 
 
 def test_keeping_freed_memory_is_harmless() -> None:
@@ -105,3 +112,55 @@ def test_pooling_comes_before_the_relu_with_the_same_answers_and_gradients() -> 
     assert [type(layer) for layer in network[0]] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
     for plain, swapped in zip(*results, strict=True):
         assert torch.equal(plain, swapped)
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 25, 25), (40, 500)])
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_quick_dropout_drops_its_share_and_keeps_the_mean(shape: tuple[int, ...], rate: float) -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Dropout(rate))
+    with quick_dropout(network):
+        image = torch.ones(shape, requires_grad=True)
+        given = network(image)
+        given.sum().backward()
+    dropped = float((given == 0).float().mean())
+    assert dropped == pytest.approx(rate, abs=4 * (rate * (1 - rate) / image.numel()) ** 0.5)  # four standard errors of 20 000 draws
+    assert given.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
+    assert torch.equal(image.grad, given.detach())  # the gradient goes where the value went
+    assert type(network[0]) is nn.Dropout
+
+
+def test_quick_dropout_follows_torchs_seed_and_differs_from_call_to_call() -> None:
+    network, image = nn.Sequential(nn.Dropout(0.5)), torch.ones(2, 3, 8, 8)
+    with quick_dropout(network):
+        torch.manual_seed(7)
+        first, second = network(image), network(image)
+        torch.manual_seed(7)
+        assert torch.equal(network(image), first)
+    assert not torch.equal(first, second)
+
+
+def test_quick_dropout_depends_on_no_layout_in_memory() -> None:
+    network, image = nn.Sequential(nn.Dropout(0.5)), torch.rand(2, 3, 8, 8)
+    with quick_dropout(network):
+        torch.manual_seed(7)
+        plain = network(image)
+        torch.manual_seed(7)
+        assert torch.equal(network(image.contiguous(memory_format=torch.channels_last)), plain)
+
+
+def test_quick_dropout_is_still_outside_of_training_and_without_a_rate() -> None:
+    image = torch.rand(2, 3)
+    for network in (nn.Sequential(nn.Dropout(0.5)).eval(), nn.Sequential(nn.Dropout(0.0)).train()):
+        with quick_dropout(network):
+            assert torch.equal(network(image), image)
+
+
+@pytest.mark.parametrize(("amx", "avx512", "there"), [(True, False, True), (False, True, True), (False, False, False)])
+def test_bfloat16_is_taken_where_the_processor_calculates_in_it(
+    amx: bool, avx512: bool, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    assert calculates_in_bf16() is there

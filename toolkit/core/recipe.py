@@ -112,8 +112,8 @@ class OversampleSpec(Frozen, frozen=True, kw_only=True):
 
 
 class DistillSpec(Frozen, frozen=True, kw_only=True):
-    """Learn from a teacher's probabilities too (Hinton et al. 2015): `teacher` is the folder of its checkpoint, `share` the teacher's
-    part of the loss, `temperature` softens both sides."""
+    """Learn from a teacher's probabilities too (Hinton et al. 2015): `teacher` is the folder of its checkpoint, or of a sealed bundle that
+    holds `onnxruntime-fp32`; `share` the teacher's part of the loss; `temperature` softens both sides."""
 
     teacher: str
     share: Annotated[float, Meta(gt=0, le=1)] = 0.5
@@ -128,7 +128,8 @@ class TrainSpec(Frozen, frozen=True, kw_only=True):
     Lin et al. 2017, 0 is plain cross-entropy.
     `dropout_factor` multiplies every dropout rate of the architecture while training (up to .9): less for a network that learns too little.
     `average`: decay of an exponential moving average of the weights, null for none. `keep`: the epoch with the least held-out loss, or the
-    last. `early_stopping_epochs`: null runs all epochs. `folds`: cross-validation by patient before the training proper, null for none.
+    last. `early_stopping_epochs`: null runs all epochs. `precision`: 'auto' is bf16 where this machine calculates in it, else fp32.
+    `folds`: cross-validation by patient before the training proper, null for none.
     """
 
     model: str
@@ -149,7 +150,7 @@ class TrainSpec(Frozen, frozen=True, kw_only=True):
     average: Annotated[float, Meta(gt=0, lt=1)] | None = None
     keep: Literal["best", "last"] = "best"
     early_stopping_epochs: Count | None = 8
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     target_recall: Annotated[float, Meta(gt=0, le=1)] = 0.97
     folds: Annotated[int, Meta(ge=2, le=20)] | None = None
 

@@ -21,8 +21,9 @@ from toolkit.data.loader import batches
 from toolkit.prune.unstructured import hold_zeros, release_zeros
 from toolkit.train.explain import last_map_layer
 from toolkit.train.fit import dropout_times, fit
-from toolkit.train.module import Classifier, Teacher, to_network
+from toolkit.train.module import Classifier, to_network
 from toolkit.train.run import Task
+from toolkit.train.teacher import Teacher
 
 DENSE = "the dense network"
 STATISTICS_FILMS = 1024
@@ -49,11 +50,12 @@ class Pupil(Classifier):
 
     def __init__(self, network: nn.Module, spec: TrainSpec, task: Task, dense: nn.Module, features: float) -> None:
         super().__init__(network, spec, task.preprocessing, task.seed)
-        self.teacher = Teacher(copy.deepcopy(dense), task.preprocessing)
+        teacher = Teacher(copy.deepcopy(dense), task.preprocessing)
+        self.teacher = teacher
         self.features = features
         if features:
             self.mine = Attention(self.network, task.preprocessing)
-            self.theirs = Attention(self.teacher.network, task.preprocessing)
+            self.theirs = Attention(teacher.network, task.preprocessing)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """By labels, soft targets and attention."""

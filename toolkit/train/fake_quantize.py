@@ -16,8 +16,9 @@ from torch.nn.utils import parametrize
 
 from toolkit.core.recipe import DistillSpec, FineTuningSpec, TrainSpec
 from toolkit.train.fit import fit
-from toolkit.train.module import Classifier, Teacher
+from toolkit.train.module import Classifier
 from toolkit.train.run import Task
+from toolkit.train.teacher import Teacher
 
 SIGNED, UNSIGNED = (-127, 127), (0, 255)
 MEMORY = 0.99  # of the running range of an activation

@@ -31,7 +31,13 @@ from toolkit.train.balance import class_weights, copies
 from toolkit.train.group import wait
 from toolkit.train.module import Classifier
 from toolkit.train.optimizer import MONITORED
-from toolkit.train.speed import keep_freed_memory, pooled_before_relu, strided_depthwise_in_single_precision
+from toolkit.train.speed import (
+    calculates_in_bf16,
+    keep_freed_memory,
+    pooled_before_relu,
+    quick_dropout,
+    strided_depthwise_in_single_precision,
+)
 
 HISTORY = "history.csv"
 COLUMNS = ("epoch", "train_loss", "holdout_loss", "holdout_auc", "learning_rate")
@@ -114,6 +120,7 @@ def fit(module: Classifier, train: Films, holdout: Films, folder: Path, watchers
         during.enter_context(dropout_times(module.network, spec.dropout_factor))
         during.enter_context(strided_depthwise_in_single_precision(module.network))
         during.enter_context(pooled_before_relu(module.network))
+        during.enter_context(quick_dropout(module.network))
         during.enter_context(_memory_errors_named(spec))
         trainer = _trainer(spec, folder, [*_callbacks(spec, folder), best, last, *watchers])
         try:
@@ -176,7 +183,7 @@ def _trainer(spec: TrainSpec, folder: Path, callbacks: list[Callback]) -> lightn
     return lightning.Trainer(
         max_epochs=spec.epochs,
         **_processes(),
-        precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if spec.precision == "bf16" or (spec.precision == "auto" and calculates_in_bf16()) else "32-true",
         callbacks=[*callbacks, StderrBar()] if shown else callbacks,
         default_root_dir=folder,
         logger=False,

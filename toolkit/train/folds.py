@@ -20,8 +20,9 @@ from toolkit.data.films import Films
 from toolkit.errors import DataError, MissingDependencyError, StageError
 from toolkit.train.fit import fit, forget_progress
 from toolkit.train.module import Classifier
-from toolkit.train.run import Task, fresh_network, teacher_of
+from toolkit.train.run import Task, fresh_network
 from toolkit.train.score import score
+from toolkit.train.teacher import teacher_of
 
 LOG = logging.getLogger(__name__)
 FOLDS = "folds.json"

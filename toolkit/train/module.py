@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import toolkit.models.torchvision_ops  # noqa: F401  isort: skip
 
+from collections.abc import Callable
+
 import numpy as np
 import pytorch_lightning as lightning
 import torch
@@ -16,7 +18,6 @@ from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import TrainSpec
 from toolkit.data.loader import Batch, EpochOrder
 from toolkit.errors import TrainingError
-from toolkit.models.fold import fold_batch_norms
 from toolkit.models.standardise import standardise
 from toolkit.train.augment import augment
 from toolkit.train.freeze import frozen_batch_norms
@@ -24,13 +25,14 @@ from toolkit.train.group import share_statistics
 from toolkit.train.loss import classification_loss, distillation_loss
 from toolkit.train.optimizer import MONITORED, configure
 
+Asked = Callable[[Tensor], Tensor]  # a teacher: float32 0..255 `[N, 1, H, W]` -> logits float32 `[N]`
 PLAIN = TrainSpec(model="", epochs=1)  # a loss without smoothing or focus
 
 
 class Classifier(lightning.LightningModule):
     """Wraps a network of `models`; all randomness of an epoch follows from (seed, epoch), so it resumes exactly.
 
-    `weights` of the classes in the loss, and the `teacher` (a network and its preprocessing), are set before training.
+    `weights` of the classes in the loss, and the `teacher`, are set before training.
     """
 
     def __init__(self, network: nn.Module, spec: TrainSpec, preprocessing: Preprocessing, seed: int) -> None:
@@ -40,7 +42,7 @@ class Classifier(lightning.LightningModule):
         self.preprocessing = preprocessing
         self.seed = seed
         self.weights = (1.0, 1.0)
-        self.teacher: Teacher | None = None
+        self.teacher: Asked | None = None
         self.generator = torch.Generator()
         self.held_out: list[tuple[Tensor, Tensor]] = []
 
@@ -124,21 +126,6 @@ class Classifier(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """As the TrainSpec says."""
         return configure(self.network.parameters(), self.spec, int(self.trainer.estimated_stepping_batches))
-
-
-class Teacher:
-    """A trained network that is asked for its logits and does not learn. No module: it must not enter the student's checkpoints."""
-
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
-        still = fold_batch_norms(network.eval()).requires_grad_(False)
-        self.network = still.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.preprocessing = preprocessing
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """float32 0..255 `[N, 1, H, W]` -> logits float32 `[N]`."""
-        with torch.no_grad():
-            logits: Tensor = self.network.to(images.device)(to_network(images, self.preprocessing))
-        return logits.float()
 
 
 def to_network(images: Tensor, preprocessing: Preprocessing) -> Tensor:

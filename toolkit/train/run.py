@@ -21,8 +21,9 @@ from toolkit.models.resize import changed_widths
 from toolkit.train.checkpoint import load_checkpoint, save_checkpoint, weights_of
 from toolkit.train.fit import fit
 from toolkit.train.freeze import train_only
-from toolkit.train.module import Classifier, Teacher
+from toolkit.train.module import Classifier
 from toolkit.train.score import score
+from toolkit.train.teacher import teacher_of
 from toolkit.train.weights import initialise
 
 LAST_GOOD = "last_good"
@@ -85,19 +86,6 @@ def _network_of(folder: Path, spec: TrainSpec, preprocessing: Preprocessing) -> 
             f"{spec.model} for {preprocessing.size_px} px: take its model and its section 'preprocessing'."
         )
     return network
-
-
-def teacher_of(spec: TrainSpec, preprocessing: Preprocessing) -> Teacher | None:
-    """The network that `train.distill` names; raises ModelError when it looks at films of another size."""
-    if spec.distill is None:
-        return None
-    described, network = load_checkpoint(Path(spec.distill.teacher))
-    if described.preprocessing.size_px != preprocessing.size_px:
-        raise ModelError(
-            f"The teacher in {spec.distill.teacher} takes films of {described.preprocessing.size_px} px, this recipe "
-            f"{preprocessing.size_px} px; train a teacher with the same preprocessing.size_px."
-        )
-    return Teacher(network, described.preprocessing)
 
 
 def keep(network: nn.Module, spec: TrainSpec, task: Task, folder: Path, epochs: int, sparsity: float = 0.0) -> Checkpoint:
