@@ -1,10 +1,10 @@
-"""The tables of docs/results.md, made from the evaluations in docs/results/.
+"""The tables of docs/results.md, made from the evaluations in docs/results/, and the one of README.md.
 
 python -m benchmarks.results train RECIPE SEED CHEST_XRAY [KEY=VALUE ...]           # train in runs/, measure the official test once
 python -m benchmarks.results short RECIPE CHEST_XRAY                               # a sign of life: random weights, one epoch, few films
 python -m benchmarks.results record RECIPE SEED CHECKPOINT_DIR CHEST_XRAY [NOTE]   # the second half alone, of a checkpoint that is there
 python -m benchmarks.results sealed RECIPE BUNDLE                                  # the dense reference that a bundle was sealed with
-python -m benchmarks.results write                                                # docs/results.md from what was recorded
+python -m benchmarks.results write                                                # docs/results.md, and README.md's table
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from benchmarks import artifacts, decode_drift, gpu, latency_checks, pruned_models, pruning_sweep, scaling
+from benchmarks import artifacts, decode_drift, gpu, latency_checks, pruned_models, pruning_sweep, scaling, shipped
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.evaluation import Evaluation
@@ -39,12 +39,13 @@ from toolkit.report.render import three, with_interval
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "results"
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
 METRICS = ("accuracy", "recall", "specificity", "roc_auc")
 PRUNED = "pruned-*.json"
 SHORT, SHORT_FILMS = "SHORT RUN: ", 80
 LIGHT = ("szanet", "custom-cnn", "mobilenet-v2")
 AT_HALF = {"accuracy": "accuracy", "f1": "F1"}
-BEGIN, END = "<!-- begin: benchmarks/results.py -->", "<!-- end -->"
+BEGIN, BEGIN_SHIPPED, END = "<!-- begin: benchmarks/results.py -->", "<!-- begin: benchmarks/shipped.py -->", "<!-- end -->"
 
 
 class Record(Frozen, frozen=True, kw_only=True):
@@ -123,10 +124,20 @@ def sealed(recipe: str, folder: Path) -> None:
 
 
 def page(text: str) -> str:
-    """`text` with everything between the two marks made anew."""
-    before, _, rest = text.partition(BEGIN)
+    """`text` of docs/results.md with its tables made anew."""
+    return _between(text, BEGIN, tables())
+
+
+def readme(text: str) -> str:
+    """`text` of README.md with its table made anew."""
+    where, head, rows = shipped.readme()
+    return _between(text, BEGIN_SHIPPED, f"{_table(head, rows)}\n{where}\n")
+
+
+def _between(text: str, begin: str, content: str) -> str:
+    before, _, rest = text.partition(begin)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
+    return f"{before}{begin}\n\n{content}\n{END}{after}"
 
 
 def _stem(recipe: str, seed: int) -> str:
@@ -141,6 +152,7 @@ def tables() -> str:
         records.setdefault(found.recipe, []).append(found)
     return "\n".join(
         (
+            *_shipped(),
             _all_models(records),
             _light_models(records),
             *_pruned_models(),
@@ -155,6 +167,14 @@ def tables() -> str:
             *_fuzz(),
         )
     )
+
+
+def _shipped() -> list[str]:
+    """What exported/ holds, bundle by bundle."""
+    return [
+        f"## {shipped.title(bundle)} (benchmarks/shipped.py)\n\n{_table(shipped.ARTIFACTS, shipped.artifacts(bundle))}"
+        for bundle in shipped.bundles()
+    ]
 
 
 def _all_models(records: dict[str, list[Record]]) -> str:
@@ -395,7 +415,8 @@ def main() -> None:
         read_recipe(ROOT / recipe)
         record(recipe, int(seed), Path(checkpoint), Path(data), sys.argv[6] if len(sys.argv) > 6 else "")
     else:
-        write_atomically(PAGE, page(PAGE.read_text(encoding="utf-8")))
+        for file, made in ((PAGE, page), (README, readme)):
+            write_atomically(file, made(file.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

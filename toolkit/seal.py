@@ -11,17 +11,18 @@ import msgspec
 import toolkit.screen
 from toolkit.benchmark.run import single_stream_p50
 from toolkit.core.artifacts import FileEntry
-from toolkit.core.bundle import CARD, MANIFEST, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, ScreenEntry, write_manifest
+from toolkit.core.bundle import CARD, REFERENCE_SCORES, Artifact, Bundle, Gate, Manifest, Reference, ScreenEntry, write_manifest
 from toolkit.core.codec import encode_json, read_json, to_plain
 from toolkit.core.drift import DriftReport, DriftRow, FlipPicture
-from toolkit.core.files import folder_bytes, folder_written_whole, sha256_of, write_atomically
+from toolkit.core.files import folder_bytes, folder_written_whole, write_atomically
 from toolkit.core.reports import RunReport
 from toolkit.data.cases import Truth
 from toolkit.infer import machine
 from toolkit.judgement import FLIPS
 from toolkit.pipeline import Run
 from toolkit.report import drift_plots
-from toolkit.report.render import DriftPictures, render_card, render_page
+from toolkit.report.card import render_card
+from toolkit.report.render import DriftPictures, render_page
 from toolkit.stages import fastest_first, read_folds, read_histories, read_pruning, read_quantizing, read_results, slower_than_float
 from toolkit.train.checkpoint import load_checkpoint
 from toolkit.validate.robustness import REFERENCE_CORRUPTIONS
@@ -34,11 +35,12 @@ SCREEN = Path(toolkit.screen.__file__).parent
 def seal(run: Run) -> RunReport:
     """Write bundle and reports, each whole or not at all; raises StorageError when the disk refuses."""
     manifest = _judged_manifest(run)
+    found = _report(run, manifest)
     with folder_written_whole(run.out / BUNDLE) as place:
-        _fill(run, manifest, place)
+        _fill(run, manifest, render_card(manifest, found), place)
     bundle = Bundle(run.out / BUNDLE)
     bundle.verify()
-    report = _report(run, bundle)
+    report = msgspec.structs.replace(found, bundle_bytes=folder_bytes(bundle.folder), bundle_sha256=bundle.sha256)
     write_atomically(run.out / REPORT_JSON, encode_json(report))
     write_atomically(run.out / REPORT_HTML, render_page(report, bundle.manifest, _pictures(run, bundle, report.drift)))
     return report
@@ -73,7 +75,7 @@ def _judged_manifest(run: Run) -> Manifest:
     )
 
 
-def _fill(run: Run, manifest: Manifest, place: Path) -> None:
+def _fill(run: Run, manifest: Manifest, card: str, place: Path) -> None:
     for file in {file.path for artifact in manifest.artifacts for file in artifact.files}:
         shutil.copyfile(run.folder("export") / file, place / file)
     if manifest.screen:
@@ -81,7 +83,7 @@ def _fill(run: Run, manifest: Manifest, place: Path) -> None:
     judged = [name for name in (REFERENCE_SCORES, REFERENCE_CORRUPTIONS) if (run.folder("validate") / name).is_file()]
     for name in judged:
         shutil.copyfile(run.folder("validate") / name, place / name)
-    (place / CARD).write_text(render_card(manifest), encoding="utf-8")
+    (place / CARD).write_text(card, encoding="utf-8")
     files = tuple(FileEntry.of(place, name) for name in (CARD, *judged))
     write_manifest(place, msgspec.structs.replace(manifest, files=files))
 
@@ -112,9 +114,9 @@ def _gate(row: DriftRow) -> Gate:
     )
 
 
-def _report(run: Run, bundle: Bundle) -> RunReport:
+def _report(run: Run, manifest: Manifest) -> RunReport:
+    """All but the sealed bundle's size and digest: its card is made from this."""
     dense, evaluations, drift, latency = read_results(run)
-    manifest = bundle.manifest
     names = manifest.labels.names
     films = {}
     for split in ("train", "holdout", "test"):
@@ -135,8 +137,8 @@ def _report(run: Run, bundle: Bundle) -> RunReport:
         recommended=manifest.recommended,
         history=read_histories(run),
         recipe=to_plain(run.recipe),
-        bundle_bytes=folder_bytes(bundle.folder),
-        bundle_sha256=sha256_of(bundle.folder / MANIFEST),
+        bundle_bytes=0,
+        bundle_sha256="",
         cross_validation=read_folds(run),
         pruning=read_pruning(run),
         quantizing=read_quantizing(run),

@@ -22,7 +22,8 @@ from toolkit.core.metrics import Confusion, Curves
 from toolkit.core.operating import Band, OperatingPoint
 from toolkit.core.reports import Candidate, RunReport, Sensitivity
 from toolkit.report import plots
-from toolkit.report.render import render_card, render_explanation
+from toolkit.report.card import render_card
+from toolkit.report.render import render_explanation
 
 
 class Links(HTMLParser):
@@ -102,20 +103,47 @@ def test_the_card_warns_and_states_the_figures(finished_run: Path) -> None:
     for artifact in manifest.artifacts:
         assert artifact.metrics is not None
         assert f"| {artifact.name} | {artifact.metrics.accuracy:.3f}" in card
+    parts = ["Intended use", "Figures on", "Known failures", "Latency", "How it was made", "Check it again", "Data and licences"]
+    assert [part for part in parts if f"## {part}" in card] == parts[: 7 if manifest.attribution else 6]
+
+
+def test_the_card_tells_the_failures_of_the_recommended_artifact(finished_run: Path) -> None:
+    card = (finished_run / "bundle" / "README.md").read_text()
+    report = read_json(finished_run / "report.json", RunReport)
+    chosen = next(row for row in report.drift.rows if row.artifact == report.recommended[0])
+    own = next(one for one in report.evaluations if one.artifact == chosen.artifact)
+    assert (
+        f"misses {own.confusion.fn} of {own.confusion.positives} pneumonias\nand calls {own.confusion.fp} of {own.confusion.negatives} normal"
+        in card
+    )
+    lost = [flip.path for flip in chosen.flips if flip.change == "lost"]
+    assert len(lost) == chosen.lost_positives
+    assert all(f"`{path}` (" in card for path in lost)
+    assert report.drift.robustness is not None
+    for curve in report.drift.robustness.curves:
+        if curve.artifact == chosen.artifact:
+            assert f"| {curve.corruption} | {curve.points[3].roc_auc:.3f} / {curve.points[3].roc_auc_reference:.3f} |" in card
+    worst = next(iter(chosen.subgroups.items()))
+    assert f"| {worst[0]} | {worst[1].films} | {worst[1].positives} | {worst[1].lost_positives} |" in card
+    assert f"{report.films['train']['NORMAL']} NORMAL" in card
 
 
 def test_the_card_states_what_the_band_of_uncertainty_does() -> None:
     band = Band(low=0.125, high=0.75, missed=0.01, false_alarms=0.005, unsure=0.0625, films=800)
     judged = msgspec.structs.replace(evaluation(), outside_band=OutsideBand(unsure=3, wrong_unsure=2, missed=1, false_alarms=0))
-    sealed = Bundle(ROOT / "exported" / "szanet").manifest
+    sealed = Bundle(ROOT / "exported" / "custom-cnn").manifest
     banded, silent, unjudged = (
         msgspec.structs.replace(one, operating=OperatingPoint(threshold=0.5, band=point), metrics=metrics)
         for one, point, metrics in zip(sealed.artifacts, (band, None, band), (judged, evaluation(), None), strict=False)
     )
-    card = render_card(msgspec.structs.replace(sealed, artifacts=(banded, silent, unjudged), recommended=()))
+    report = read_json(ROOT / "exported" / "custom-cnn" / "report.json", RunReport)
+    report = msgspec.structs.replace(report, latency=msgspec.structs.replace(report.latency, rows=()))
+    card = render_card(msgspec.structs.replace(sealed, artifacts=(banded, silent, unjudged), recommended=(), recommended_for={}), report)
     assert f"| {banded.name} | 0.125 and 0.750 | 1.0 %, 0.5 %, 6.2 % | 3 of 10 | 2 | 1 of 4 | 0 of 6 |" in card
     assert card.count(" and 0.750 |") == 1
-    assert "When it is unsure" not in render_card(msgspec.structs.replace(sealed, artifacts=(silent, unjudged), recommended=()))
+    assert "When it is unsure" not in render_card(
+        msgspec.structs.replace(sealed, artifacts=(silent, unjudged), recommended=(), recommended_for={}), report
+    )
 
 
 def evaluation(synthetic: bool = False) -> Evaluation:

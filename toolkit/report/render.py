@@ -32,7 +32,7 @@ def render_page(report: RunReport, manifest: Manifest, pictures: DriftPictures) 
     curves = {stage: data_uri(training_curves(rows, stage)) for stage, rows in report.history.items() if rows}
     p50 = {artifact.name: artifact.p50_ms for artifact in manifest.artifacts}
     return (
-        _environment(autoescape=True)
+        environment(autoescape=True)
         .get_template("page.html")
         .render(
             report=report,
@@ -50,17 +50,12 @@ def render_page(report: RunReport, manifest: Manifest, pictures: DriftPictures) 
     )
 
 
-def render_card(manifest: Manifest) -> str:
-    """The model card that lies in the bundle as README.md."""
-    return _environment(autoescape=False).get_template("card.md").render(manifest=manifest)
-
-
 def render_explanation(evaluation: Evaluation, title: str, pictures: Mapping[str, bytes], films: Mapping[str, bytes]) -> str:
     """One HTML file of what a checkpoint says of films: `pictures` by their caption, `films` (maps) by the film's name."""
     shown = {caption: data_uri(picture) for caption, picture in pictures.items()}
     panels = {name: data_uri(picture) for name, picture in films.items()}
     return (
-        _environment(autoescape=True)
+        environment(autoescape=True)
         .get_template("explanation.html")
         .render(evaluation=evaluation, title=title, pictures=shown, films=panels, metrics=SHOWN)
     )
@@ -68,7 +63,7 @@ def render_explanation(evaluation: Evaluation, title: str, pictures: Mapping[str
 
 def render_html(template: str, values: Mapping[str, Any]) -> str:
     """One HTML file from a template of this folder; every value is escaped."""
-    return _environment(autoescape=True).get_template(template).render(values)
+    return environment(autoescape=True).get_template(template).render(values)
 
 
 def value_and_bounds(evaluation: Evaluation, metric: str) -> tuple[str, str]:
@@ -95,7 +90,8 @@ def two(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _environment(autoescape: bool) -> Environment:
+def environment(autoescape: bool) -> Environment:
+    """The templates of this folder, with the filters that figures are written by; raises MissingDependencyError."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as cause:
