@@ -20,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/cxr-edge compress recipes/demo.yaml --out runs/demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
