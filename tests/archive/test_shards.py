@@ -146,7 +146,8 @@ def test_two_runs_do_not_write_one_folder(bundle: Path, films: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("FILMS", "--engine", "ray"), "--engine works on archives: add --shards DIR"),
+        (("FILMS", "--engine", "ray"), "For archives alone: --engine; add --shards DIR"),
+        (("FILMS", "--shard-size", "9", "--format", "parquet"), "For archives alone: --shard-size, --format; add --shards DIR"),
         (
             ("FILMS", "--shards", "OUT", "--csv", "-", "--heatmap", "maps"),
             "--shards writes files of its own, on one thread a film; leave out --csv, --heatmap",

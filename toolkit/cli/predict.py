@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
+from click.core import ParameterSource
 
-from toolkit.cli.options import LOCAL, SOME_UNUSABLE, artifact_option, bundle_argument, cache_option, engine_option
+from toolkit.cli.options import SOME_UNUSABLE, artifact_option, bundle_argument, cache_option, engine_option
 from toolkit.core.bundle import Bundle, Manifest
 from toolkit.core.files import text_written_whole
 from toolkit.core.text import printable
@@ -24,6 +25,7 @@ from toolkit.infer.results import CsvTable, HeatMaps, JsonLines, SecondaryCaptur
 
 STANDARD = "-"
 CHUNK_BYTES = 65_536
+WITH_SHARDS = {"shard_size": "--shard-size", "form": "--format", "engine": "--engine"}
 NOT_WITH_SHARDS = ("json_file", "csv_file", "sidecar", "heatmap", "secondary_capture", "log_file", "threads")
 
 
@@ -92,8 +94,8 @@ def predict(ctx: click.Context, /, bundle_path: Path, paths: tuple[str, ...], **
     if options["shards"]:
         _end(ctx, _archive(bundle, paths, options))
         return
-    if options["engine"] != LOCAL:
-        raise click.UsageError("--engine works on archives: add --shards DIR.")
+    if given := [flag for name, flag in WITH_SHARDS.items() if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]:
+        raise click.UsageError(f"For archives alone: {', '.join(given)}; add --shards DIR.")
     alone = _is_one_film(paths)
     threads, options["workers"] = options["threads"] or (None if alone else 1), options["workers"] or (1 if alone else None)
     predictor = Predictor(bundle, options["artifact"], threads, options["cache"])
