@@ -1,9 +1,9 @@
 """The shipped bundles: the table in README.md, and in docs/results.md every artifact of each.
 
-    cxr-edge benchmark exported/NAME --threads 2 --batch 16 --cold-starts 20 --json docs/results/latency-NAME.json
+    cxr-edge benchmark exported/NAME --threads 2 --cold-starts 20 --film FILM --json docs/results/latency-NAME.json
     python -m benchmarks.results write
 
-The first of each, on one machine; the second makes both tables.
+The first of each, on one machine, with a full-size FILM of chest_xray_fullsize; the second makes both tables.
 
 Accuracy, recall, drift and bytes are those of the sealed manifests; latency is that of the machine that the files were measured on.
 """
@@ -47,6 +47,10 @@ def _judged(artifact: Artifact) -> tuple[str, ...]:
     return tuple(with_interval(artifact.metrics, name) for name in METRICS)
 
 
+def _ms(row: LatencyRow) -> str:
+    return f"{row.p50_ms:.2f}{' (disturbed)' if row.disturbed else ''}"
+
+
 def _lost(artifact: Artifact) -> str:
     assert artifact.drift is not None
     row = artifact.drift
@@ -63,10 +67,10 @@ def readme() -> tuple[str, tuple[str, ...], Rows]:
         cold = report.cold_start
         assert cold is not None
         own = (f"`exported/{bundle.folder.name}`", artifact.name, f"{artifact.bytes / 1e6:.2f}", *_judged(artifact), _lost(artifact))
-        rows.append((*own, f"{row.p50_ms:.2f}", f"{cold.wall_p50_s:.2f} ({cold.artifact})"))
+        rows.append((*own, _ms(row), f"{cold.wall_p50_s:.2f} ({cold.artifact})"))
         machines.append(f"{report.host.processor}, {THREADS} threads")
     return (
-        f"Latency and cold start (the whole command on one film, median of {cold.runs}) on {' and '.join(dict.fromkeys(machines))}.",
+        f"Latency and cold start (the whole command on one full-size film, median of {cold.runs}) on {' and '.join(dict.fromkeys(machines))}.",
         HEAD,
         rows,
     )
@@ -80,7 +84,7 @@ def artifacts(bundle: Bundle) -> Rows:
     rows: Rows = [("dense, torch", "", *(with_interval(reference.metrics, name) for name in METRICS), "the reference", "", "", "")]
     for artifact in bundle.manifest.artifacts:
         timed = times.get(artifact.name)
-        ms = (f"{timed.p50_ms:.2f}", "" if timed.p99_ms is None else f"{timed.p99_ms:.2f}") if timed else ("not measured", "")
+        ms = (_ms(timed), "" if timed.p99_ms is None else f"{timed.p99_ms:.2f}") if timed else ("not measured", "")
         assert artifact.drift is not None
         rows.append((artifact.name, f"{artifact.bytes / 1e6:.2f}", *_judged(artifact), _lost(artifact), artifact.drift.verdict, *ms))
     return rows

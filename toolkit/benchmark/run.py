@@ -95,8 +95,10 @@ def cold_start(bundle: Bundle, artifact: str, runs: int, film: Path | None = Non
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
         return None
-    walls, peaks = zip(*(json.loads(line) for line in done.stdout.splitlines()), strict=True)
-    return ColdStart(artifact=artifact, runs=runs, wall_p50_s=median(walls), wall_max_s=max(walls), peak_rss_mb=max(peaks))
+    walls, peaks, codes = zip(*(json.loads(line) for line in done.stdout.splitlines()), strict=True)
+    return ColdStart(
+        artifact=artifact, runs=runs, wall_p50_s=median(walls), wall_max_s=max(walls), peak_rss_mb=max(peaks), rejected=any(codes)
+    )
 
 
 def _measured(jobs: list[Job], rounds: int) -> Measured:

@@ -203,7 +203,10 @@ def _remarks(report: LatencyReport) -> list[str]:
     if report.cold_start:
         cold = report.cold_start
         memory = f", {cold.peak_rss_mb:.0f} MB" if cold.peak_rss_mb else ""
-        lines.append(f"\nWhole command on one film ({cold.artifact}): {cold.wall_p50_s:.2f} s, at most {cold.wall_max_s:.2f} s{memory}")
+        told = "; the film was rejected, so the model was loaded and not asked: give --film" if cold.rejected else ""
+        lines.append(
+            f"\nWhole command on one film ({cold.artifact}): {cold.wall_p50_s:.2f} s, at most {cold.wall_max_s:.2f} s{memory}{told}"
+        )
     lines += [f"* {row.artifact}, {row.scenario}, {row.threads} threads: {row.disturbed}" for row in report.rows if row.disturbed]
     if any(row.stopped == "limit" for row in report.rows):
         lines.append("> stopped by the limit of time before the median was known as well as asked")

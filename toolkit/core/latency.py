@@ -88,13 +88,15 @@ class Skipped(Frozen, frozen=True, kw_only=True):
 
 
 class ColdStart(Frozen, frozen=True, kw_only=True):
-    """The whole command `predict` on one film, from nothing to its answer, in `runs` fresh processes."""
+    """The whole command `predict` on one film, from nothing to its answer, in `runs` fresh processes. `rejected`: the bundle's screen took
+    the film for none, as it does with a drawn one, so the model was loaded and not asked."""
 
     artifact: str
     runs: int
     wall_p50_s: float
     wall_max_s: float
     peak_rss_mb: float | None
+    rejected: bool = False
 
 
 class LatencyReport(Frozen, frozen=True, kw_only=True):
