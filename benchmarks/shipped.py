@@ -69,11 +69,8 @@ def readme() -> tuple[str, tuple[str, ...], Rows]:
         own = (f"`exported/{bundle.folder.name}`", artifact.name, f"{artifact.bytes / 1e6:.2f}", *_judged(artifact), _lost(artifact))
         rows.append((*own, _ms(row), f"{cold.wall_p50_s:.2f} ({cold.artifact})"))
         machines.append(f"{report.host.processor}, {THREADS} threads")
-    return (
-        f"Latency and cold start (the whole command on one full-size film, median of {cold.runs}) on {' and '.join(dict.fromkeys(machines))}.",
-        HEAD,
-        rows,
-    )
+    places = " and ".join(dict.fromkeys(machines))
+    return f"Latency and cold start (the whole command on one full-size film, median of {cold.runs}) on {places}.", HEAD, rows
 
 
 def artifacts(bundle: Bundle) -> Rows:

@@ -269,7 +269,7 @@ def test_the_weights_of_an_ir_must_have_a_digest(ir: Path, bundle: Path) -> None
 
 def test_swapped_artifacts_are_found(tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(SZANET, tmp_path / "szanet"))
-    first, second = bundle / "fp16w.onnx", bundle / "int8.onnx"
+    first, second = bundle / "fp32.onnx", bundle / "int8-x86.onnx"
     first.rename(tmp_path / "x")
     second.rename(first)
     (tmp_path / "x").rename(second)

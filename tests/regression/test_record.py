@@ -104,7 +104,7 @@ def test_a_changed_bundle_says_what_changed(copy_of_run: Path) -> None:
 def test_another_resize_filter_moves_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_phantoms(msgspec.structs.replace(PHANTOMS, size_px=400), tmp_path / "films")  # larger than the network's door
     bundle = Bundle(ROOT / "exported" / "szanet")
-    name = "onnxruntime-fp16w"
+    name = "onnxruntime-fp32"
     point = bundle.artifact(name).operating
     before = answers(bundle, name, film_set("phantom", tmp_path / "films", bundle))
     monkeypatch.setitem(preparation.FILTERS, bundle.manifest.preprocessing.resample, Image.Resampling.NEAREST)

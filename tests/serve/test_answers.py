@@ -108,7 +108,7 @@ def test_health_and_model(server: Server, sealed: Path) -> None:
 
 def test_the_measured_rates_of_a_sealed_bundle_are_told() -> None:
     bundle = Bundle(Path(__file__).parents[2] / "exported" / "szanet")
-    artifact = bundle.artifact("onnxruntime-fp16w")
+    artifact = bundle.artifact("onnxruntime-fp32")
     found = describe(bundle, artifact, Limits())
     assert artifact.metrics is not None
     assert (found.recall, found.specificity, found.films) == (artifact.metrics.recall, artifact.metrics.specificity, artifact.metrics.n)

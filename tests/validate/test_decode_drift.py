@@ -161,7 +161,7 @@ def test_the_same_pixels_give_the_same_file(form: str) -> None:
 @needs_kermany
 @needs_fullsize
 def test_full_size_films_score_like_their_twins() -> None:
-    judge = Predictor(Bundle(ROOT / "exported" / "szanet"), "onnxruntime-fp16w")
+    judge = Predictor(Bundle(ROOT / "exported" / "szanet"), "onnxruntime-fp32")
     paths = sorted(FULLSIZE.rglob("*.jpeg"))
     twins = {path.name: path for path in KERMANY.rglob("*.jpeg")}
     both = [
@@ -175,7 +175,7 @@ def test_full_size_films_score_like_their_twins() -> None:
 
 @needs_fullsize
 def test_exact_forms_of_real_films_are_identical() -> None:
-    judge = Predictor(Bundle(ROOT / "exported" / "szanet"), "onnxruntime-fp16w")
+    judge = Predictor(Bundle(ROOT / "exported" / "szanet"), "onnxruntime-fp32")
     films: dict[str, bytes | Pixels] = {path.name: path.read_bytes() for path in sorted(FULLSIZE.rglob("*.jpeg"))[::6]}
     found = measure(judge, films)
     assert found.verdict == "pass", [row.reason for row in found.rows]
