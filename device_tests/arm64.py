@@ -121,7 +121,7 @@ def requirements() -> list[str]:
     extras = setup["options.extras_require"]
     lines = [*setup["options"]["install_requires"].splitlines(), *extras["openvino"].splitlines(), *extras["dev"].splitlines()]
     base = len(lines) - len(extras["dev"].splitlines())
-    return [line for place, line in enumerate(lines) if line and (place < base or line.startswith("pytest"))]
+    return [line for place, line in enumerate(lines) if line and (place < base or line.startswith("pytest>"))]
 
 
 def release() -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from toolkit.core.files import sha256_of
 from toolkit.errors import StorageError
+from toolkit.infer.machine import family
 from toolkit.infer.runtimes import runtime
 from toolkit.quantize import for_onnxruntime, for_openvino
 from toolkit.quantize.ladder import Settings
@@ -25,7 +26,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, 1, 32, 32), dtype=np.uint
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_onnxruntime_int8_stays_near_float(method: str, finished_run: Path, tmp_path: Path) -> None:
     graph, out = finished_run / "quantize" / "float.onnx", tmp_path / "int8.onnx"
-    for_onnxruntime.quantize(IMAGES, Settings(graph, method), out)  # type: ignore[arg-type]
+    for_onnxruntime.quantize(IMAGES, Settings(graph, method), out, for_onnxruntime.FORMS[family()])  # type: ignore[arg-type]
     before, after = (runtime("onnxruntime").load([file]).logits(IMAGES) for file in (graph, out))
     assert np.abs(before - after).mean() < 0.25 * max(1.0, float(np.abs(before).max()))
     weights = {tensor.data_type for tensor in onnx.load(out).graph.initializer if len(tensor.dims) > 1}

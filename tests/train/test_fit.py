@@ -27,6 +27,7 @@ from toolkit.train.checkpoint import weights_of
 from toolkit.train.fit import FitResult, fit, forget_progress, read_history
 from toolkit.train.module import Classifier, to_network
 from toolkit.train.score import score
+from toolkit.train.speed import QuickDropout
 
 PREPROCESSING = Preprocessing(size_px=32, channels=1)
 # All that has a state of its own: average, schedule by batches, copies, augmentation; the network has dropout and batch norms.
@@ -266,7 +267,7 @@ def test_a_network_that_comes_in_evaluation_mode_is_trained_with_dropout_and_bat
         if isinstance(layer, nn.Dropout | nn.BatchNorm2d):
             layer.register_forward_hook(lambda layer, _given, _output: modes.add((type(layer), layer.training, torch.is_grad_enabled())))
     fit(classifier, films, films, tmp_path)
-    kinds = (nn.Dropout, nn.BatchNorm2d)
+    kinds = (QuickDropout, nn.BatchNorm2d)
     assert modes == {(kind, mode, mode) for kind in kinds for mode in (True, False)}
 
 
