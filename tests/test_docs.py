@@ -16,12 +16,15 @@ from benchmarks import results
 from tests.conftest import KERMANY, ROOT, needs_kermany
 from toolkit import __version__
 from toolkit.cli.main import VERBS, cli
-from toolkit.core.bundle import MANIFEST, Bundle
+from toolkit.core.bundle import CARD, MANIFEST, Bundle
+from toolkit.core.codec import read_json
 from toolkit.core.recipe import parse_yaml, read_recipe
+from toolkit.core.reports import RunReport
 from toolkit.devices.fleet import read_fleet
 from toolkit.models.registry import MODELS
 from toolkit.pytest_plugin import OPTIONS
 from toolkit.report import reference
+from toolkit.report.card import render_card
 from toolkit.report.render import with_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,6 +83,12 @@ def test_a_shipped_bundle_keeps_to_its_sizes(folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 20e6
     assert bundle.artifact(bundle.manifest.recommended[0]).bytes <= 1.5e6
     assert bundle.manifest.screen is not None
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda path: path.name)
+def test_the_card_of_a_shipped_bundle_is_made_from_its_report(folder: Path) -> None:
+    made = render_card(Bundle(folder).manifest, read_json(folder / "report.json", RunReport))
+    assert made == (folder / CARD).read_text(encoding="utf-8"), f"python -m benchmarks.cards exported/{folder.name}"
 
 
 def test_the_shipped_bundles_together_keep_to_their_size() -> None:
