@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from toolkit.benchmark.host import describe_host
-from toolkit.benchmark.run import measure_job
+from toolkit.benchmark.run import measure_jobs
 from toolkit.benchmark.runner import Job
 from toolkit.benchmark.timer import time_calls
 from toolkit.cli.options import table
@@ -207,7 +207,7 @@ def _bare(bundle: Bundle, artifact: Artifact, threads: int) -> list[str]:
 
 
 def _alone(bundle: Bundle, name: str, threads: int) -> str:
-    found = measure_job(_job(bundle, name, threads, ALONE_RUNS))
+    (found,) = measure_jobs((_job(bundle, name, threads, ALONE_RUNS),))
     if not isinstance(found, LatencyRow):
         sys.exit(f"{name} was not measured: {found.reason}")
     return found.disturbed

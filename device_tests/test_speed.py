@@ -28,9 +28,10 @@ def measured(bundle: Bundle, runs: int) -> LatencyRow:
         runs=runs,
         warmup=max(1, runs // 10),
     )
-    done = run(command("toolkit.benchmark.runner"), encode_json(job))
+    done = run(command("toolkit.benchmark.runner"), encode_json((job,)))
     assert done.returncode == 0, done.stderr.decode()
-    return decode_json(done.stdout, LatencyRow, "runner")
+    (row,) = decode_json(done.stdout, tuple[LatencyRow], "runner")
+    return row
 
 
 def recipe_budget_ms(folder: Path) -> float | None:

@@ -94,10 +94,10 @@ class Exporter:
         """Of the artifact itself, or of what stands in for it: the typed graph in ONNX Runtime for an engine, the same file on the
         processor in single precision for another device or arithmetic."""
         if reason is None:
-            return runtime(target.backend).load([self.folder / name for name in names], target=target)
+            return runtime(target.backend).load([self.folder / name for name in names], threads=1, target=target)
         if target.needs_engine:
-            return runtime("onnxruntime").load([self.folder / names[-1]])
-        return runtime(target.backend).load([self.folder / name for name in names])
+            return runtime("onnxruntime").load([self.folder / names[-1]], threads=1)
+        return runtime(target.backend).load([self.folder / name for name in names], threads=1)
 
     def _departure(self, target: Target, names: Sequence[str], reason: str | None) -> str:
         """From which layer on it disagrees."""

@@ -1,4 +1,4 @@
-"""The base line of `benchmark`: a checkpoint in PyTorch as it was trained, `python -m toolkit.eager`, job and row as JSON. Wiring only.
+"""The base line of `benchmark`: a checkpoint in PyTorch as it was trained, `python -m toolkit.eager`, jobs and rows as JSON. Wiring only.
 Needs the workshop."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from toolkit.benchmark.runner import Job, Loaded, measure_session, serve
+from toolkit.benchmark.runner import Loaded, Sitting, measure_session, serve
 from toolkit.core.latency import LatencyRow
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.imaging.decode import Pixels
@@ -38,17 +38,17 @@ class EagerSession:
         return (self.logits(images),)
 
 
-def measure(job: Job) -> LatencyRow:
-    """Load the checkpoint, warm up, time."""
-    assert job.checkpoint is not None, "run.eager names one"
-    folder = Path(job.checkpoint)
-    torch.set_num_threads(job.threads)
+def measure(jobs: Sitting) -> tuple[LatencyRow, ...]:
+    """Load the checkpoint, and for each job warm up and time."""
+    assert jobs[0].checkpoint is not None, "run.eager names one"
+    folder = Path(jobs[0].checkpoint)
+    torch.set_num_threads(jobs[0].threads)
     started = time.perf_counter()
     checkpoint, network = load_checkpoint(folder)
     session = EagerSession(network, checkpoint.preprocessing)
     load_ms = (time.perf_counter() - started) * 1000
     loaded = Loaded(session, "torch", "fp32", (folder / WEIGHTS).stat().st_size, load_ms)
-    return measure_session(job, loaded, checkpoint.preprocessing)
+    return tuple(measure_session(job, loaded, checkpoint.preprocessing) for job in jobs)
 
 
 if __name__ == "__main__":

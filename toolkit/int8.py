@@ -120,7 +120,7 @@ class Int8:
 def _session(target: Target, files: Files) -> Session:
     """TensorRT's graphs are judged by ONNX Runtime, which reads them too."""
     backend = "openvino" if target.backend == "openvino" else "onnxruntime"
-    return runtime(backend).load(files, target=target)
+    return runtime(backend).load(files, threads=1, target=target)
 
 
 def _layers(target: Target, file: Path, films: Pixels) -> tuple[NDArray[np.float32], ...]:

@@ -25,6 +25,7 @@ from toolkit.core.files import write_atomically
 from toolkit.core.operating import OperatingPoint
 from toolkit.data.films import Films
 from toolkit.data.groups import by_look, by_name, looks_of
+from toolkit.errors import ParityError
 from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import Session, runtime
 from toolkit.pipeline import Run
@@ -32,12 +33,13 @@ from toolkit.quantize.lower import lower
 from toolkit.report import drift_plots
 from toolkit.train.checkpoint import load_checkpoint
 from toolkit.train.score import score
-from toolkit.validate import drift, robustness
+from toolkit.validate import drift, parity, robustness
 from toolkit.validate.evaluate import judge, session_logits
 from toolkit.validate.scores import Scores, copies, write_scores
 
 DENSE, EVALUATIONS, DRIFT, FLIPS = "dense.json", "evaluations.json", "drift.json", "flips.json"
 DENSE_NAME = "dense"
+Model = tuple[Session, OperatingPoint]
 SHOWN = 6  # flips of an artifact that the page shows as pictures
 
 
@@ -59,30 +61,44 @@ def validate(run: Run) -> None:
     write_atomically(folder / EVALUATIONS, encode_json(evaluations))
     write_atomically(folder / REFERENCE_SCORES, write_scores(films, reference, scored))
     report = drift.summarise(reference.name, films, tuple(rows), run.source.synthetic, spec.max_recall_loss_pt)
-    robust = _robustness(run, dense, network, sessions) if spec.corruption_films else None
+    graph = _dense_session(run, dense, network)
+    robust = _robustness(run, (graph, dense.operating), logits, sessions) if spec.corruption_films else None
     write_atomically(folder / DRIFT, encode_json(msgspec.structs.replace(report, copies=copies(films), robustness=robust)))
-    _draw_flips(run, _dense_session(run, dense, network), {name: session for name, (session, _) in sessions.items()}, rows)
+    _draw_flips(run, graph, {name: session for name, (session, _) in sessions.items()}, rows)
 
 
-def _sessions(bundle: Bundle) -> dict[str, tuple[Session, OperatingPoint]]:
+def _sessions(bundle: Bundle) -> dict[str, Model]:
     """The artifacts that run here."""
     chosen = [artifact for artifact in bundle.manifest.artifacts if artifact.name not in bundle.manifest.unmeasured]
-    return {artifact.name: (open_session(bundle, artifact), artifact.operating) for artifact in chosen}
+    return {artifact.name: (open_session(bundle, artifact, threads=1), artifact.operating) for artifact in chosen}
 
 
-def _robustness(run: Run, dense: Checkpoint, network: nn.Module, sessions: Mapping[str, tuple[Session, OperatingPoint]]) -> Robustness:
-    """All models on corrupted films; leaves what the dense one says of them, for whoever has no torch."""
+def _robustness(run: Run, dense: Model, dense_logits: NDArray[np.float32], sessions: Mapping[str, Model]) -> Robustness:
+    """All models on corrupted films; leaves what the dense one says of them, for whoever has no torch.
+
+    The dense network is asked as a graph, which is faster. Raises ParityError when that graph, on the films as they are, disagrees with
+    torch's `dense_logits` `[N]` of the test films.
+    """
     test = run.films("test")
-    films = test.take(robustness.choose(test, run.recipe.validate.corruption_films))
-    answers: dict[str, robustness.Answer] = {name: session.logits for name, (session, _) in sessions.items()}
-    points = {name: point for name, (_, point) in sessions.items()} | {DENSE_NAME: dense.operating}
-    answers[DENSE_NAME] = lambda images: score(network, images, dense.preprocessing)
+    rows = robustness.choose(test, run.recipe.validate.corruption_films)
+    films, models = test.take(rows), {**sessions, DENSE_NAME: dense}
+    answers = {name: robustness.film_by_film(session) for name, (session, _) in models.items()}
     logits = robustness.corrupted_logits(films.images, films, answers)
-    scores = {name: {place: Scores.of(name, found, points[name]) for place, found in places.items()} for name, places in logits.items()}
+    _refuse_departure(dense_logits[rows], logits[DENSE_NAME][robustness.CLEAN], run.recipe.export.max_logit_error_fp32)
+    scores = {name: {place: Scores.of(name, found, models[name][1]) for place, found in places.items()} for name, places in logits.items()}
     reference = scores.pop(DENSE_NAME)
     text = robustness.write_corruptions(films, {place: found.probability for place, found in reference.items()})
     write_atomically(run.folder("validate") / robustness.REFERENCE_CORRUPTIONS, text)
     return robustness.compare(reference, scores, films)
+
+
+def _refuse_departure(expected: NDArray[np.float32], found: NDArray[np.float32], limit: float) -> None:
+    error = float(parity.relative_errors(expected, found).max())
+    if not error <= limit:  # also when it is not a number
+        raise ParityError(
+            f"The dense network's graph disagrees with torch: largest logit error {error:.3g}, limit {limit:g}; raise "
+            "export.max_logit_error_fp32, or leave the corrupted films out with validate.corruption_films=0."
+        )
 
 
 def _evaluation(run: Run, name: str, films: Films, logits: NDArray[np.float32], point: OperatingPoint) -> Evaluation:
@@ -90,11 +106,11 @@ def _evaluation(run: Run, name: str, films: Films, logits: NDArray[np.float32], 
 
 
 def _dense_session(run: Run, dense: Checkpoint, network: nn.Module) -> Session:
-    """The dense network as a graph, for its heat maps: made as those of the artifacts are."""
+    """The dense network as a graph, made as those of the artifacts are, for what needs many answers or its heat maps."""
     with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder:
         file = Path(folder) / "dense.onnx"
         file.write_bytes(lower(network, dense.preprocessing, run.recipe.export.opset))
-        return runtime("onnxruntime").load((file,))
+        return runtime("onnxruntime").load((file,), threads=1)
 
 
 def _draw_flips(run: Run, dense: Session, sessions: Mapping[str, Session], rows: Sequence[DriftRow]) -> None:

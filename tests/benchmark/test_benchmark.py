@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 
-from tests.conftest import INT8
+from tests.conftest import INT8, reseal
 from toolkit.benchmark import host, run, runner
 from toolkit.benchmark.run import benchmark, single_stream_p50
-from toolkit.benchmark.runner import Job
+from toolkit.benchmark.runner import Job, Sitting
 from toolkit.benchmark.timer import Rule, percentile, time_calls
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import to_plain
@@ -71,6 +72,17 @@ def test_a_runtime_that_is_missing_is_skipped_with_its_extra(finished_run: Path,
     assert set(single_stream_p50(report)) == {INT8}
 
 
+def test_a_scenario_that_fails_takes_no_other_with_it(bundle: Path) -> None:
+    one_film_alone = onnx.load(bundle / "fp32.onnx")
+    one_film_alone.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(one_film_alone, bundle / "fp32.onnx")
+    reseal(bundle)
+    report = benchmark(Bundle(bundle), SPEC)
+    assert [row.scenario for row in report.rows] == ["single_stream"]
+    (skipped,) = report.skipped
+    assert skipped.reason.startswith("offline, 1 threads: ")
+
+
 def test_an_artifact_that_cannot_be_loaded_is_skipped_with_the_reason(bundle: Path) -> None:
     (bundle / "fp32.onnx").write_bytes(b"changed")
     report = benchmark(Bundle(bundle), SPEC)
@@ -94,11 +106,11 @@ def test_of_several_rounds_the_fastest_counts_and_all_have_their_turn(bundle: Pa
     once = benchmark(Bundle(bundle), SPEC)
     medians, seen = iter([5.0, 50.0, 3.0, 60.0, 4.0, 40.0]), []
 
-    def timed(job: Job) -> LatencyRow:
-        seen.append(job.scenario)
-        return msgspec.structs.replace(once.rows[0], scenario=job.scenario, p50_ms=next(medians))
+    def timed(sitting: Sitting) -> tuple[LatencyRow, ...]:
+        seen.extend(job.scenario for job in sitting)
+        return tuple(msgspec.structs.replace(once.rows[0], scenario=job.scenario, p50_ms=next(medians)) for job in sitting)
 
-    monkeypatch.setattr(run, "measure_job", timed)
+    monkeypatch.setattr(run, "measure_jobs", timed)
     found = benchmark(Bundle(bundle), msgspec.structs.replace(SPEC, rounds=3))
     assert seen == ["single_stream", "offline"] * 3
     assert [(row.scenario, row.p50_ms) for row in found.rows] == [("single_stream", 3.0), ("offline", 40.0)]
@@ -114,8 +126,7 @@ def test_a_row_is_timed_by_the_rule_of_its_job_and_says_why_it_stopped(bundle: P
 
     monkeypatch.setattr(runner, "time_until", timed)
     single, offline = run._jobs(Bundle(bundle), "onnxruntime-fp32", msgspec.structs.replace(SPEC, precision_pct=3.0, most_s=0.2), None)
-    for job in (single, offline):
-        row = runner.measure(job)
+    for row in runner.measure((single, offline)):
         assert (row.stopped, row.runs) == ("limit", 8)
     assert rules == [(Rule(20, 3.0, 0.2), 0), (Rule(10, 3.0, 0.2), 0)]  # warmed up before, while nothing is watched
 
@@ -171,10 +182,11 @@ def test_a_gpu_tells_its_own_time_and_how_it_was_launched(bundle: Path, monkeypa
 
     monkeypatch.setattr(runner, "open_session", lambda *_: Gpu())
     job = Job(bundle=str(bundle), artifact="onnxruntime-fp32", scenario="offline", threads=1, batch=4, runs=6, warmup=0)
-    row = runner.measure(job)
+    (row,) = runner.measure((job,))
     assert (row.device_p50_ms, row.launch) == (2.0, "CUDA graph")
     monkeypatch.undo()
-    assert (runner.measure(job).device_p50_ms, runner.measure(job).launch) == (None, "")
+    (row,) = runner.measure((job,))
+    assert (row.device_p50_ms, row.launch) == (None, "")
 
 
 def test_a_film_that_is_none_is_refused_before_anything_is_measured(bundle: Path, tmp_path: Path) -> None:

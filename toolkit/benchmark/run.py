@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 
@@ -15,7 +16,7 @@ import msgspec
 
 from toolkit.benchmark.host import describe_host
 from toolkit.benchmark.load import state
-from toolkit.benchmark.runner import Job, synthetic_film
+from toolkit.benchmark.runner import Job, Sitting, synthetic_film
 from toolkit.core.artifacts import Checkpoint
 from toolkit.core.bundle import Bundle
 from toolkit.core.codec import decode_json, encode_json, read_json
@@ -105,12 +106,13 @@ def _measured(jobs: list[Job], rounds: int) -> Measured:
     """Rows in the order of their jobs, and what failed, each once."""
     rows: dict[Job, LatencyRow] = {}
     failed: list[Skipped] = []
-    for job in track(jobs * rounds, len(jobs) * rounds, "benchmark"):
-        found = measure_job(job)
-        if isinstance(found, Skipped):
-            failed.append(found)
-        elif job not in rows or found.p50_ms < rows[job].p50_ms:
-            rows[job] = found
+    sittings = [tuple(sitting) for _, sitting in groupby(jobs, key=lambda job: (job.artifact, job.threads))]
+    for sitting in track(sittings * rounds, len(sittings) * rounds, "benchmark"):
+        for job, found in zip(sitting, measure_jobs(sitting), strict=True):
+            if isinstance(found, Skipped):
+                failed.append(found)
+            elif job not in rows or found.p50_ms < rows[job].p50_ms:
+                rows[job] = found
     return tuple(rows[job] for job in jobs if job in rows), tuple(dict.fromkeys(failed))
 
 
@@ -137,12 +139,15 @@ def _jobs(bundle: Bundle, name: str, spec: BenchmarkSpec, film: Path | None) -> 
             yield msgspec.structs.replace(single, threads=threads, scenario="offline", batch=batch, runs=runs, warmup=warmup)
 
 
-def measure_job(job: Job) -> LatencyRow | Skipped:
-    """One row, in a fresh process, or why there is none."""
-    module = "toolkit.eager" if job.checkpoint else "toolkit.benchmark.runner"
+def measure_jobs(sitting: Sitting) -> tuple[LatencyRow | Skipped, ...]:
+    """A row of each job, in a fresh process, or why there is none: when one fails, each gets a process of its own."""
+    module = "toolkit.eager" if sitting[0].checkpoint else "toolkit.benchmark.runner"
     command = [sys.executable, "-m", module]
-    done = subprocess.run(command, input=encode_json(job), capture_output=True, timeout=SECONDS, check=False)
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"ended with code {done.returncode}"]
-        return Skipped(artifact=job.artifact, reason=f"{job.scenario}, {job.threads} threads: {reason[-1]}")
-    return decode_json(done.stdout, LatencyRow, "runner")
+    done = subprocess.run(command, input=encode_json(sitting), capture_output=True, timeout=SECONDS, check=False)
+    if not done.returncode:
+        return decode_json(done.stdout, tuple[LatencyRow, ...], "runner")
+    if len(sitting) > 1:
+        return tuple(found for job in sitting for found in measure_jobs((job,)))
+    (job,) = sitting
+    reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"ended with code {done.returncode}"]
+    return (Skipped(artifact=job.artifact, reason=f"{job.scenario}, {job.threads} threads: {reason[-1]}"),)

@@ -1,6 +1,7 @@
-"""Measures one artifact in one scenario, alone in its process: `python -m toolkit.benchmark.runner`, job and row as JSON.
+"""Measures one artifact on so many threads, alone in its process: `python -m toolkit.benchmark.runner`, jobs and rows as JSON.
 
-A fresh process makes load time and peak memory those of the artifact, not of what ran before it.
+A fresh process makes load time and peak memory those of the artifact, not of what ran before it. Scenarios of one sitting share what is
+loaded; each row's peak memory is what was reached up to its end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import OnDevice, Session
 
 FILM_EDGE_PX = 1024
-END_TO_END_RUNS, END_TO_END_WARMUP = 50, 3
+END_TO_END_RUNS, END_TO_END_WARMUP = 20, 3
 DEVICE_RUNS = 50
 
 
@@ -54,6 +55,10 @@ class Job(Frozen, frozen=True, kw_only=True):
     checkpoint: str | None = None
 
 
+Sitting = tuple[Job, ...]
+"""Jobs of one artifact on one number of threads, which differ in scenario and batch."""
+
+
 class Loaded(NamedTuple):
     """A session, what it is, and how long it took to be ready."""
 
@@ -74,15 +79,15 @@ class Watch(NamedTuple):
     energy_reason: str
 
 
-def measure(job: Job) -> LatencyRow:
-    """Load, warm up, time."""
-    bundle = Bundle(Path(job.bundle))
-    artifact = bundle.artifact(job.artifact)
+def measure(jobs: Sitting) -> tuple[LatencyRow, ...]:
+    """Load, and for each job warm up and time."""
+    bundle = Bundle(Path(jobs[0].bundle))
+    artifact = bundle.artifact(jobs[0].artifact)
     started = time.perf_counter()
-    session = open_session(bundle, artifact, job.threads)
+    session = open_session(bundle, artifact, jobs[0].threads)
     load_ms = (time.perf_counter() - started) * 1000
     loaded = Loaded(session, artifact.target.backend, artifact.target.precision, artifact.bytes, load_ms)
-    return measure_session(job, loaded, bundle.manifest.preprocessing)
+    return tuple(measure_session(job, loaded, bundle.manifest.preprocessing) for job in jobs)
 
 
 def measure_session(job: Job, loaded: Loaded, preprocessing: Preprocessing) -> LatencyRow:
@@ -186,14 +191,14 @@ def _peak_rss_mb() -> float | None:
     return int(line.split()[1]) / 1024
 
 
-def serve(answer: Callable[[Job], LatencyRow]) -> int:
-    """Read a Job from standard input, write a LatencyRow to standard output; 1 and a sentence when it cannot be done."""
+def serve(answer: Callable[[Sitting], tuple[LatencyRow, ...]]) -> int:
+    """Read a Sitting from standard input, write its rows to standard output; 1 and a sentence when it cannot be done."""
     try:
-        row = answer(decode_json(sys.stdin.buffer.read(), Job, "job"))
+        rows = answer(decode_json(sys.stdin.buffer.read(), Sitting, "jobs"))
     except CxrEdgeError as cause:
         sys.stderr.write(str(cause))
         return 1
-    sys.stdout.buffer.write(encode_json(row))
+    sys.stdout.buffer.write(encode_json(rows))
     return 0
 
 

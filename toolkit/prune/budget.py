@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -33,18 +33,32 @@ class Gauge(Protocol):
         ...
 
 
-def reach(target: TargetSpec, smaller: Callable[[float], nn.Module], gauge: Gauge) -> float:
-    """The least ratio at which `smaller(ratio)` meets the target; raises PruningError that names the nearest when none does."""
+class Narrowing(Protocol):
+    """Networks of any widths."""
+
+    def widths(self, ratio: float) -> Mapping[str, int]:
+        """How many channels of each layer stay at a ratio."""
+        ...
+
+    def narrow(self, widths: Mapping[str, int]) -> nn.Module:
+        """The network of these widths."""
+        ...
+
+
+def reach(target: TargetSpec, work: Narrowing, gauge: Gauge) -> float:
+    """The least ratio at which the network of `work` meets the target; raises PruningError that names the nearest when none does."""
     if target.ratio is not None:
         return target.ratio
     name = next(name for name in UNITS if getattr(target, name) is not None)
     wanted = getattr(target, name)
+    known: dict[tuple[int, ...], float] = {}
 
     def cost(ratio: float) -> float:
-        network = smaller(ratio)
-        if name == "latency_ms":
-            return float(np.median(gauge.latency_ms({"": network})[""]))
-        return float(gauge.macs(network) if name == "macs" else gauge.bytes(network))
+        widths = work.widths(ratio)
+        key = tuple(widths.values())
+        if key not in known:  # rounded to a multiple, near ratios give the same network
+            known[key] = _cost(name, work.narrow(widths), gauge)
+        return known[key]
 
     if (nearest := cost(HIGHEST)) > wanted:
         raise PruningError(
@@ -56,6 +70,12 @@ def reach(target: TargetSpec, smaller: Callable[[float], nn.Module], gauge: Gaug
         middle = (low + high) / 2
         low, high = (low, middle) if cost(middle) <= wanted else (middle, high)
     return high
+
+
+def _cost(name: str, network: nn.Module, gauge: Gauge) -> float:
+    if name == "latency_ms":
+        return float(np.median(gauge.latency_ms({"": network})[""]))
+    return float(gauge.macs(network) if name == "macs" else gauge.bytes(network))
 
 
 def refuse_slower(parent: nn.Module, candidate: nn.Module, spec: PruneSpec, gauge: Gauge) -> None:

@@ -70,7 +70,7 @@ def _goal(work: Pruning, folder: Path, judge: Judge | None) -> Goal:
         widths, candidates = search(work, folder, judge)
     else:
         assert work.spec.target is not None  # PruneSpec holds one of the two
-        ratio = reach(work.spec.target, lambda ratio: work.narrow(work.widths(ratio)), work.gauge)
+        ratio = reach(work.spec.target, work, work.gauge)
         widths, candidates = work.widths(ratio), ()
     refuse_slower(work.dense, work.narrow(widths), work.spec, work.gauge)
     goal = Goal(kept=widths, left_dense=work.groups[1], candidates=candidates)

@@ -14,6 +14,7 @@ from toolkit.data.films import Films
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import Session
+from toolkit.infer.stream import ahead
 from toolkit.validate.intervals import auc_interval, wilson
 
 BATCH = 8
@@ -68,11 +69,11 @@ def outside_band(point: OperatingPoint, labels: LabelArray, probabilities: NDArr
 
 def artifact_logits(bundle: Bundle, artifact: Artifact, images: Pixels) -> NDArray[np.float32]:
     """Logits `[N]` of an artifact, through the clinic's runtime, digests verified first."""
-    return session_logits(open_session(bundle, artifact), images, artifact.name)
+    return session_logits(open_session(bundle, artifact, threads=1), images, artifact.name)
 
 
 def session_logits(session: Session, images: Pixels, label: str) -> NDArray[np.float32]:
-    """uint8 `[N, 1, H, W]` -> logits float32 `[N]`, in small batches."""
+    """uint8 `[N, 1, H, W]` -> logits float32 `[N]`, in small batches on all cores: a session of one thread is asked by several."""
     starts = range(0, len(images), BATCH)
-    parts = [session.logits(images[start : start + BATCH]) for start in track(starts, len(starts), f"score {label}")]
-    return np.concatenate([np.empty(0, np.float32), *parts])
+    parts = ahead(starts, lambda start: session.logits(images[start : start + BATCH]))
+    return np.concatenate([np.empty(0, np.float32), *track(parts, len(starts), f"score {label}")])

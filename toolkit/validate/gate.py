@@ -24,7 +24,7 @@ from toolkit.infer.predictor import Predictor, choose_artifact, open_session
 from toolkit.infer.runtimes import Session
 from toolkit.validate import decode_drift, sealed
 from toolkit.validate.drift import compare, summarise, with_checks
-from toolkit.validate.robustness import PLACES, REFERENCE_CORRUPTIONS, Place, choose, corrupted_logits, read_corruptions
+from toolkit.validate.robustness import PLACES, REFERENCE_CORRUPTIONS, Place, choose, corrupted_logits, film_by_film, read_corruptions
 from toolkit.validate.robustness import compare as compare_corrupted
 from toolkit.validate.scores import Scores, SealedScores, copies, named, read_scores
 from toolkit.validate.scoring import Answers, Model, Scoring, answers, answers_on
@@ -55,7 +55,7 @@ def judge_bundle(bundle: Bundle, source: Source, question: Question, engine: Eng
     chosen = _other(question.against, bundle) if question.against else None
     corrupted = _sealed_corruptions(bundle) if question.corruptions and not chosen else {}
     sessions, skipped = _sessions(bundle)
-    opened = {**sessions, **({REFERENCE: open_session(*chosen)} if chosen else {})}
+    opened = {**sessions, **({REFERENCE: open_session(*chosen, threads=1)} if chosen else {})}
     found = _answers(bundle, source, opened, chosen, engine)
     if not len(found.films):
         raise DataError(f"{source.where}: none of the {len(found.films.unusable)} films can be used; cxr-edge data check says why.")
@@ -101,7 +101,7 @@ def _sessions(bundle: Bundle) -> tuple[dict[str, Session], dict[str, str]]:
         reason = why_not(artifact.target)
         if reason is None:
             try:
-                opened[artifact.name] = open_session(bundle, artifact)
+                opened[artifact.name] = open_session(bundle, artifact, threads=1)
             except EngineError as cause:
                 reason = str(cause).removesuffix(".")
         if reason:
@@ -156,7 +156,7 @@ def _robustness(judged: Corrupted, count: int, reference: Scores, other: tuple[B
     if not rows:
         raise DataError(f"{bundle.folder} knows none of the films in their corrupted forms; leave out --corruptions.")
     chosen = prepare_films(judged.source, tuple(films.cases[row] for row in rows), bundle.manifest.preprocessing, "read films")
-    logits = corrupted_logits(chosen.images, chosen, {name: session.logits for name, session in judged.sessions.items()})
+    logits = corrupted_logits(chosen.images, chosen, {name: film_by_film(session) for name, session in judged.sessions.items()})
     points = {name: other[1].operating if other and name == REFERENCE else bundle.artifact(name).operating for name in logits}
     scores = {name: {place: Scores.of(name, logits[name][place], points[name]) for place in PLACES} for name in logits}
     known = scores.pop(REFERENCE, None) or {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,12 @@ from toolkit.data.cases import Labelled
 from toolkit.errors import BundleError
 from toolkit.imaging.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from toolkit.imaging.decode import Pixels
+from toolkit.infer.runtimes import Session
+from toolkit.infer.stream import ahead
 from toolkit.validate.scores import Probabilities, Scores, parse_scores
 
 Answer = Callable[[Pixels], NDArray[np.float32]]
-"""uint8 `[N, 1, H, W]` -> logits float32 `[N]`."""
+"""uint8 `[N, 1, H, W]` -> logits float32 `[N]`; several threads ask at once."""
 Place = tuple[str, int]
 CLEAN: Place = ("clean", 0)
 PLACES: tuple[Place, ...] = (CLEAN, *((name, severity) for name in CORRUPTIONS for severity in SEVERITIES if severity))
@@ -38,12 +40,20 @@ def choose(films: Labelled, count: int) -> list[int]:
 
 
 def corrupted_logits(images: Pixels, films: Labelled, answers: Mapping[str, Answer]) -> dict[str, dict[Place, NDArray[np.float32]]]:
-    """Logits `[N]` of each model in each place of PLACES; `images` uint8 `[N, 1, H, W]` are corrupted once for all models."""
-    found: dict[str, dict[Place, NDArray[np.float32]]] = {name: {} for name in answers}
-    for place, worse in track(_corrupted(images, films), len(PLACES), "corrupt films"):
-        for name, answer in answers.items():
-            found[name][place] = answer(worse)
-    return found
+    """Logits `[N]` of each model in each place of PLACES; `images` uint8 `[N, 1, H, W]` are corrupted once for all models, and a place is
+    worked on by a thread, on all cores."""
+
+    def asked(place: Place) -> dict[str, NDArray[np.float32]]:
+        worse = _corrupted(images, films, place)
+        return {name: answer(worse) for name, answer in answers.items()}
+
+    said = list(track(ahead(PLACES, asked), len(PLACES), "corrupt films"))
+    return {name: {place: logits[name] for place, logits in zip(PLACES, said, strict=True)} for name in answers}
+
+
+def film_by_film(session: Session) -> Answer:
+    """The session's answers as in a clinic; to a small network batches bring nothing."""
+    return lambda images: np.concatenate([session.logits(image[None]) for image in images])
 
 
 def compare(reference: Mapping[Place, Scores], artifacts: Mapping[str, Mapping[Place, Scores]], films: Labelled) -> Robustness:
@@ -71,12 +81,10 @@ def read_corruptions(text: str, where: str) -> dict[str, dict[Place, float]]:
     return {digest: {place: values[names.index(_column(place))] for place in PLACES} for digest, (_, values) in known.items()}
 
 
-def _corrupted(images: Pixels, films: Labelled) -> Iterator[tuple[Place, Pixels]]:
-    for place in PLACES:
-        if place == CLEAN:
-            yield place, images
-        else:
-            yield place, np.stack([corrupt(image[0], *place, case.sha256)[None] for image, case in zip(images, films.cases, strict=True)])
+def _corrupted(images: Pixels, films: Labelled, place: Place) -> Pixels:
+    if place == CLEAN:
+        return images
+    return np.stack([corrupt(image[0], *place, case.sha256)[None] for image, case in zip(images, films.cases, strict=True)])
 
 
 def _curve(
