@@ -67,7 +67,7 @@ def benchmark(
     address: str,
     json_file: str | None,
 ) -> None:
-    """Measure the artifacts of BUNDLE on this machine or another, each row in a process of its own.
+    """Measure the artifacts of BUNDLE on this machine or another, each in a process of its own for each number of threads.
 
     'single_stream' is one film after another, 'offline' many in a call. A row that other work disturbed is marked. cxr-edge devices
     measures several machines, and validates drift there.
