@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -109,6 +109,18 @@ def make_bundle(folder: Path, threshold: float = 0.5, verdict: str = "pass") -> 
     )
     write_manifest(folder, manifest)
     return folder
+
+
+def without(packages: Iterable[str], program: str) -> str:
+    """The source of `program`, to which the packages are not there."""
+    return f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {tuple(packages)!r}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+{program}"""
 
 
 def reseal(folder: Path) -> None:

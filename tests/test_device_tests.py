@@ -15,7 +15,7 @@ import pytest
 
 from device_tests import arm64, record
 from device_tests.test_sustained import drift_pct, medians
-from tests.conftest import EDGE, ROOT, make_bundle, reseal
+from tests.conftest import EDGE, ROOT, make_bundle, reseal, without
 from tests.regression.record import LIMITS, read
 from tests.test_wheel import BASE, PULLED_BY_ONNXRUNTIME
 from toolkit.core.bundle import Bundle
@@ -24,13 +24,8 @@ from toolkit.infer.machine import FEATURES, features
 
 SUITE = ROOT / "device_tests"
 FILES = sorted(SUITE.glob("*.py"))
-BLOCK = """
+TESTED = """
 import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {blocked!r}:
-            raise ImportError(f"{{name}} is blocked")
-sys.meta_path.insert(0, Blocked())
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
@@ -52,7 +47,7 @@ def modules(file: Path) -> set[str]:
 def run_suite(bundle: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
     """The suite in a process of its own, in which all but the base install is blocked, on half a second of load."""
     words = ["-p", "no:cacheprovider", SUITE, "--bundle", bundle, "--sustained-s", "0.3", "--latency-runs", "10", *options]
-    command = [sys.executable, "-c", BLOCK.format(blocked=BLOCKED), *map(str, words)]
+    command = [sys.executable, "-c", without(BLOCKED, TESTED), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
