@@ -142,7 +142,7 @@ def test_the_output_on_the_page_on_ci_is_what_the_plugin_says(tmp_path: Path) ->
     page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     shown = next(block for block in re.findall(r"^```\n(.+?)^```", page, re.MULTILINE | re.DOTALL) if "lost:" in block)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "onnxruntime-fp32 and recall"]
-    options = ["--cxr-edge-bundle", ROOT / "exported" / "szanet", "--cxr-edge-data", KERMANY, "--cxr-edge-mode", "proven"]
+    options = ["--cxr-edge-bundle", ROOT / "exported" / "mobilenet-v2", "--cxr-edge-data", KERMANY, "--cxr-edge-mode", "proven"]
     done = subprocess.run([*command, *map(str, options)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     for line in shown.splitlines():

@@ -78,7 +78,7 @@ def prune(run: Run) -> None:
     report = read_json(folder / PRUNED, PruneReport)
     if run.recipe.prune.method != "none":
         _, network = load_checkpoint(folder)
-        report = msgspec.structs.replace(report, benefits=gauge.benefits(work.dense, network))
+        report = msgspec.structs.replace(report, benefits=gauge.benefits(network))
     write_atomically(folder / PRUNED, encode_json(report))
     if report.candidates:
         write_atomically(folder / PARETO, plots.pareto(report.candidates))
@@ -90,7 +90,7 @@ def pruning(run: Run) -> tuple[Pruning, ExportGauge]:
     """What pruning works with, and what asks an exported candidate for its cost."""
     spec, recipe = run.recipe.prune, run.recipe
     dense, network = load_checkpoint(run.folder("train"))
-    gauge = ExportGauge(dense.preprocessing, recipe.export.opset, spec.runtime, spec.threads)
+    gauge = ExportGauge(network, dense.preprocessing, recipe.export.opset, spec.runtime, spec.threads)
     return Pruning(spec, recipe.train, network, _task(run, "prune", dense.weights_sha256), gauge), gauge
 
 

@@ -60,15 +60,15 @@ def reach(target: TargetSpec, work: Narrowing, gauge: Gauge) -> float:
             known[key] = _cost(name, work.narrow(widths), gauge)
         return known[key]
 
-    if (nearest := cost(HIGHEST)) > wanted:
-        raise PruningError(
-            f"The target of {wanted:g} {UNITS[name]} cannot be reached: the nearest is {nearest:.4g}, with all layers at their least "
-            "width; raise prune.target, or lower prune.min_channels and prune.round_to."
-        )
     low, high = 0.0, HIGHEST
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if cost(middle) <= wanted else (middle, high)
+    if high == HIGHEST and (nearest := cost(HIGHEST)) > wanted:
+        raise PruningError(
+            f"The target of {wanted:g} {UNITS[name]} cannot be reached: the nearest is {nearest:.4g}, with all layers at their least "
+            "width; raise prune.target, or lower prune.min_channels and prune.round_to."
+        )
     return high
 
 

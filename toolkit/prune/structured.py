@@ -13,6 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -58,14 +59,15 @@ class ChannelGraph:
             except Exception as cause:  # whatever it stumbles over
                 raise PruningError(f"torch-pruning cannot follow this network ({cause}); prune it with method 'magnitude'.") from cause
 
+    @cached_property
     def groups(self) -> list[Any]:
-        """torch-pruning's groups, the classifier's left out."""
+        """torch-pruning's groups while all channels are there, the classifier's left out."""
         return list(self.graph.get_all_groups(ignored_layers=[self.classifier], root_module_types=list(ROOTS)))
 
     def scored(self, score: Score) -> list[Channels]:
         """All groups with the importance of their channels; a group that `score` says nothing of is judged by the L2 norm."""
         found = []
-        for group in self.groups():
+        for group in self.groups:
             scores = score(group)
             if scores is None:
                 scores = _library().importance.GroupMagnitudeImportance(p=2)(group)
@@ -74,7 +76,7 @@ class ChannelGraph:
 
     def left_dense(self) -> tuple[str, ...]:
         """Names of convolutions and linear layers, but the classifier, whose channels are in no group."""
-        written = {dep.target.module for group in self.groups() for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)}
+        written = {dep.target.module for group in self.groups for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)}
         prunable = [layer for layer in self.network.modules() if isinstance(layer, ROOTS) and layer is not self.classifier]
         return tuple(self.names[layer] for layer in prunable if layer not in written)
 
