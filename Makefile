@@ -19,8 +19,9 @@ ARM64_OPTIONS ?=
 demo: $(STAMP)
 	$(BIN)/cxr-edge compress recipes/demo.yaml --out runs/demo
 
+# A worker a core, so torch has one thread in each.
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
