@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import call_cli
+from tests.conftest import call_cli, without
 from tests.devices.conftest import script
 from tests.devices.test_visit import wheelhouse
-from tests.test_imports import BLOCK
+from tests.test_imports import IMPORTED
 from toolkit.core.bundle import Bundle
 from toolkit.devices.digests import complaint
 from toolkit.devices.job import read_result
@@ -157,7 +157,7 @@ def test_the_runner_is_whole_without_the_rest_of_the_package_and_needs_the_base_
         file.write_bytes(entry.read())
     blocked = ("torch", "scipy", "yaml", "openvino", "onnx", "matplotlib", "jinja2", "nncf", "tqdm", "sklearn", "pydicom")
     names = ["toolkit.devices.on_device", "toolkit.benchmark.runner", "toolkit.benchmark.cold", "toolkit.cli.predict", "toolkit.cli.main"]
-    code = BLOCK.format(blocked=blocked, names=names) + "\nimport toolkit; print(toolkit.__file__)"
+    code = without(blocked, IMPORTED.format(names=names)) + "\nimport toolkit; print(toolkit.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, cwd="/")
     assert done.stdout == f"imported {len(names)}\n{tmp_path}/toolkit/__init__.py\n", done.stderr

@@ -235,7 +235,10 @@ def test_whatever_ends_the_command_here_nothing_is_left_there(
 ) -> None:
     address = sshd.address if where == "ssh" else "local"
     words = ["devices", "measure", str(bundle), "--device", address, "--folder", str(place), "--python", str(stuck(tmp_path))]
-    with subprocess.Popen([sys.executable, "-m", "toolkit.cli", *words], stderr=subprocess.PIPE, text=True) as command:
+    heard = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # a shell's background job would pass on that it ignores it
+    with subprocess.Popen([sys.executable, "-m", "toolkit.cli", *words], stderr=subprocess.PIPE, text=True, **heard) as command:
         wait_for((tmp_path / "working").is_file)
         command.send_signal(number)
         _, said = command.communicate()

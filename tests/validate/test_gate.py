@@ -81,7 +81,7 @@ def test_a_changed_model_file_is_refused(copy_of_run: Path) -> None:
 
 
 def test_an_engine_that_does_not_run_here_is_skipped_with_its_reason(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(bundle: Bundle, artifact: object) -> None:
+    def refuse(bundle: Bundle, artifact: object, threads: int) -> None:
         raise EngineError("it is for another GPU.")
 
     monkeypatch.setattr(gate, "open_session", refuse)
