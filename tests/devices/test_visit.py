@@ -184,9 +184,11 @@ def test_a_bundle_that_no_runtime_there_can_run(sshd: Server, bundle: Path, opti
 
 
 def stuck(tmp_path: Path) -> Path:
-    """A Python that hangs when the work begins, and says so in a file."""
-    body = f'if [ "$2" = toolkit.devices.on_device ]; then echo $$ > "{tmp_path}/working"; exec sleep 600; fi; exec {sys.executable} "$@"'
-    return script(tmp_path / "stuck", body)
+    """A Python that hangs when the work begins, and says so in a file, which is there with its number or not at all."""
+    said = f'echo $$ > "{tmp_path}/part"; mv "{tmp_path}/part" "{tmp_path}/working"'
+    return script(
+        tmp_path / "stuck", f'if [ "$2" = toolkit.devices.on_device ]; then {said}; exec sleep 600; fi; exec {sys.executable} "$@"'
+    )
 
 
 def kill_sessions(server: Server, listener: bool) -> None:
