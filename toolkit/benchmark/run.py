@@ -143,7 +143,7 @@ def measure_jobs(sitting: Sitting) -> tuple[LatencyRow | Skipped, ...]:
     """A row of each job, in a fresh process, or why there is none: when one fails, each gets a process of its own."""
     module = "toolkit.eager" if sitting[0].checkpoint else "toolkit.benchmark.runner"
     command = [sys.executable, "-m", module]
-    done = subprocess.run(command, input=encode_json(sitting), capture_output=True, timeout=SECONDS, check=False)
+    done = subprocess.run(command, input=encode_json(sitting), capture_output=True, timeout=SECONDS * len(sitting), check=False)
     if not done.returncode:
         return decode_json(done.stdout, tuple[LatencyRow, ...], "runner")
     if len(sitting) > 1:
