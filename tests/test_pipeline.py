@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import INT8, ROOT, TINY, call_cli
 from toolkit import stages
-from toolkit.core.bundle import Bundle
+from toolkit.core.bundle import MANIFEST, Bundle
 from toolkit.core.codec import read_json
 from toolkit.core.evaluation import CrossValidation
 from toolkit.core.files import sha256_of
@@ -38,6 +38,7 @@ from toolkit.train.run import Task
 
 OVERRIDES = [word for value in TINY for word in ("--set", value)]
 DEMO = ROOT / "recipes" / "demo.yaml"
+SHIPPED = ROOT / "exported" / "mobilenet-v2"
 
 
 def model_digests(run: Path) -> dict[str, str]:
@@ -196,15 +197,29 @@ def test_other_first_weights_change_the_key_of_every_stage(phantoms: Path, tmp_p
     assert keys(recipe, phantoms, tmp_path) == first
 
 
-@pytest.mark.parametrize("file", ["train/checkpoint.json", "bundle/bundle.json"])
-def test_another_teacher_changes_the_key_of_every_stage(file: str, finished_run: Path, phantoms: Path, tmp_path: Path) -> None:
-    described = tmp_path / "teacher" / Path(file).name
+def test_another_checkpoint_as_teacher_changes_the_key_of_every_stage(finished_run: Path, phantoms: Path, tmp_path: Path) -> None:
+    described = tmp_path / "teacher" / "checkpoint.json"
     described.parent.mkdir()
-    described.write_bytes((finished_run / file).read_bytes())
+    described.write_bytes((finished_run / "train" / described.name).read_bytes())
     recipe = tiny(f"train.distill={{teacher: {described.parent}}}")
     first = keys(recipe, phantoms, tmp_path)
     described.write_text(f"{described.read_text()} ")
     assert all(key != first[stage] for stage, key in keys(recipe, phantoms, tmp_path).items())
+
+
+@pytest.mark.parametrize(("artifact", "changes"), [("onnxruntime-fp32", True), ("openvino-int8", False)])
+def test_of_a_bundle_the_graph_that_teaches_is_what_counts(artifact: str, changes: bool, phantoms: Path, tmp_path: Path) -> None:
+    """Not its card, nor what else it holds."""
+    manifest = json.loads((SHIPPED / MANIFEST).read_text(encoding="utf-8"))
+    described = tmp_path / "teacher" / MANIFEST
+    described.parent.mkdir()
+    described.write_text(json.dumps(manifest), encoding="utf-8")
+    recipe = tiny(f"train.distill={{teacher: {described.parent}}}")
+    first = keys(recipe, phantoms, tmp_path)
+    changed = next(one for one in manifest["artifacts"] if one["name"] == artifact)
+    changed["files"] = [{**file, "sha256": "0" * 64} for file in changed["files"]]
+    described.write_text(json.dumps(manifest), encoding="utf-8")
+    assert {stage: key != first[stage] for stage, key in keys(recipe, phantoms, tmp_path).items()} == dict.fromkeys(first, changes)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from toolkit.core import ranks
-from toolkit.core.bundle import MANIFEST
+from toolkit.core.bundle import MANIFEST, TEACHES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.files import sha256_of, sha256_of_bytes, storage_errors, write_atomically
 from toolkit.core.locks import held
@@ -108,12 +108,9 @@ class Run:
     def _given(self) -> str:
         """Digests of the weights and of the teacher that training begins with; raises StageError when one is missing."""
         spec = self.recipe.train
-        files = [_described(Path(spec.weights))] if spec.weights not in ("random", "imagenet") else []
-        files += [_described(Path(spec.distill.teacher))] if spec.distill else []
-        for file in files:
-            if not file.is_file():
-                raise StageError(f"No {file}, which the recipe's section 'train' names; set train.weights or train.distill to its place.")
-        return "".join(f" {sha256_of(file)}" for file in files)
+        given = [Path(spec.weights)] if spec.weights not in ("random", "imagenet") else []
+        given += [Path(spec.distill.teacher)] if spec.distill else []
+        return "".join(f" {_digest(place)}" for place in given)
 
     def is_done(self, stage: str) -> bool:
         """True when the stage's results lie here and belong to this recipe and these films."""
@@ -148,11 +145,16 @@ class Run:
         return read_json(path, Mark, StageError) if path.is_file() else None
 
 
-def _described(weights: Path) -> Path:
-    """What stands for given weights or a teacher: the file, or the description in the folder of a bundle or a checkpoint."""
-    if (weights / MANIFEST).is_file():
-        return weights / MANIFEST
-    return weights / CHECKPOINT if weights.is_dir() else weights
+def _digest(given: Path) -> str:
+    """Of what stands for given weights or a teacher: the file, the description in a checkpoint's folder, or the graph of a bundle that
+    teaches, which a new card or another artifact leaves as it is. Raises StageError where there is none, InputError for a bundle without
+    that graph."""
+    if (given / MANIFEST).is_file():
+        return Bundle(given).artifact(TEACHES).files[0].sha256
+    file = given / CHECKPOINT if given.is_dir() else given
+    if not file.is_file():
+        raise StageError(f"No {file}, which the recipe's section 'train' names; set train.weights or train.distill to its place.")
+    return sha256_of(file)
 
 
 def run_stages(run: Run, first: str, last: str) -> None:

@@ -23,6 +23,7 @@ from toolkit.errors import BundleError, GateError, InputError
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 CARD = "README.md"
+TEACHES = "onnxruntime-fp32"  # the artifact that another network learns from
 REFERENCE_SCORES = "reference_scores.csv"
 MAX_MANIFEST_BYTES = 4_000_000
 IR_SUFFIX, IR_WEIGHTS_SUFFIX = ".xml", ".bin"

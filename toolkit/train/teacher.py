@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from toolkit.core.bundle import MANIFEST, Bundle
+from toolkit.core.bundle import MANIFEST, TEACHES, Bundle
 from toolkit.core.preprocessing import Preprocessing
 from toolkit.core.recipe import TrainSpec
 from toolkit.errors import ModelError
@@ -15,8 +15,6 @@ from toolkit.infer.predictor import open_session
 from toolkit.models.fold import fold_batch_norms
 from toolkit.train.checkpoint import load_checkpoint
 from toolkit.train.module import Asked, to_network
-
-SEALED_FORM = "onnxruntime-fp32"
 
 
 class Teacher:
@@ -38,7 +36,7 @@ class SealedTeacher:
     """A bundle's artifact in single precision: what is shipped teaches, several times faster than its checkpoint would in torch."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.session = open_session(bundle, bundle.artifact(SEALED_FORM), torch.get_num_threads())
+        self.session = open_session(bundle, bundle.artifact(TEACHES), torch.get_num_threads())
 
     def __call__(self, images: Tensor) -> Tensor:
         """float32 0..255 `[N, 1, H, W]`, rounded to whole greys as the graph takes them -> logits float32 `[N]`."""
