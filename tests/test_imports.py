@@ -72,7 +72,7 @@ HOMES = {
     "PIL": {"imaging", "data/phantom.py", "benchmark/runner.py"},
     "pydicom": {"imaging/dicom.py", "imaging/dicom_file.py", "imaging/encode.py", "imaging/secondary_capture.py"},
     "onnxruntime": {"infer/on_onnxruntime.py", "quantize/for_onnxruntime.py", "quantize/bias.py", "export/typed.py"},
-    "openvino": {"infer/on_openvino.py", "quantize/for_openvino.py", "export/to_openvino.py"},
+    "openvino": {"infer/on_openvino.py", "quantize/for_openvino.py", "quantize/ir_rewrites.py", "export/to_openvino.py"},
     "nncf": {"quantize/for_openvino.py"},
     "onnx": {"quantize/lower.py", "quantize/for_onnxruntime.py", "quantize/bias.py", "export/to_onnx.py", "export/typed.py"},
     "onnx_ir": {"quantize/lower.py", "quantize/rewrites.py", "quantize/heatmap.py", "quantize/nodes.py", "export/typed.py"},

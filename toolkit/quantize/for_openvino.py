@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from toolkit.core.progress import track
 from toolkit.core.recipe import Calibration, Rung
 from toolkit.errors import MissingDependencyError, StorageError
 from toolkit.imaging.decode import Pixels
+from toolkit.quantize.ir_rewrites import is_heatmap, make_smaller, without_spaces
 from toolkit.quantize.ladder import Settings
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def quantize(images: Pixels, settings: Settings, out: Path, control: Control | N
             )
         else:
             quantized = nncf.quantize(model, dataset, advanced_parameters=_ranges(settings), **given)
-    _name_by_position(quantized)
-    _write(quantized, out)
+    make_smaller(quantized)
+    write(quantized, out)
     return out, out.with_suffix(".bin")
 
 
@@ -100,7 +100,7 @@ def layer_names(graph: Path) -> list[str]:
 
 
 def _layers(model: openvino.Model) -> list[openvino.Node]:
-    return [node for node in model.get_ordered_ops() if node.get_type_name() in LAYERS and not _is_heatmap(node)]
+    return [node for node in model.get_ordered_ops() if node.get_type_name() in LAYERS and not is_heatmap(node)]
 
 
 def _ranges(settings: Settings) -> nncf.AdvancedQuantizationParameters:
@@ -123,18 +123,14 @@ def _float_operations(model: openvino.Model, settings: Settings) -> list[str]:
             for operation in operations[: kinds.index("Convolution")]
             if operation.get_type_name() not in ("Parameter", "Constant")
         ),
-        *(operation for operation in operations if _is_heatmap(operation) or operation.get_type_name() == "MaxPool"),
+        *(operation for operation in operations if is_heatmap(operation) or operation.get_type_name() == "MaxPool"),
         *(layers[place] for place in settings.float_layers),
     ]
     return [operation.get_friendly_name() for operation in kept]
 
 
-def _is_heatmap(operation: openvino.Node) -> bool:
-    return bool(operation.get_friendly_name().startswith("heatmap"))
-
-
-def _write(model: openvino.Model, out: Path) -> None:
-    """As IR, whole or not at all; its description without the spaces that are half of it."""
+def write(model: openvino.Model, out: Path) -> None:
+    """As IR, whole or not at all, its weights beside it."""
     import openvino
 
     with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder:
@@ -144,11 +140,4 @@ def _write(model: openvino.Model, out: Path) -> None:
         except RuntimeError as cause:  # what OpenVINO makes of a full disk
             raise StorageError(f"Cannot write {description}: {cause}; free some space there, or set TMPDIR to another place.") from cause
         write_atomically(out.with_suffix(".bin"), description.with_suffix(".bin").read_bytes())
-        write_atomically(out, re.sub(rb">\s+<", b"><", description.read_bytes()))
-
-
-def _name_by_position(model: openvino.Model) -> None:
-    """Names made from a counter of the process would differ from run to run; positions do not."""
-    for position, node in enumerate(model.get_ordered_ops()):
-        if node.get_type_name() not in ("Parameter", "Result") and not _is_heatmap(node):
-            node.set_friendly_name(f"{node.get_type_name()}_{position}")
+        write_atomically(out, without_spaces(description.read_bytes()))
