@@ -40,7 +40,7 @@ from toolkit.core.recipe import read_recipe
 from toolkit.core.target import ArtifactName
 from toolkit.errors import CxrEdgeError
 from toolkit.imaging.decode import Pixels
-from toolkit.infer.machine import why_not
+from toolkit.infer.machine import why_not_timed
 from toolkit.infer.runtimes import runtime
 from toolkit.pipeline import Run, run_stages
 from toolkit.quantize.calibration import calibration_images
@@ -121,7 +121,7 @@ def _forms(run: Run, network: str, film: Pixels) -> list[Form]:
     best = bundle.manifest.recommended[:1]
     forms = []
     for artifact in bundle.manifest.artifacts:
-        if why_not(artifact.target) is None:
+        if why_not_timed(artifact.target) is None:
             session = runtime(artifact.target.backend).load(bundle.paths(artifact), THREADS, artifact.target)
             call = lambda session=session: session.logits(film)  # noqa: E731
             forms.append(Form(network, artifact.name, bundle.paths(artifact), call, _in_batches(session.logits), artifact.name in best))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from toolkit.core.artifacts import FileEntry
-from toolkit.core.bundle import CARD, Bundle, write_manifest
+from toolkit.core.bundle import CARD, Bundle, Manifest, write_manifest
 from toolkit.core.codec import encode_json, read_json
 from toolkit.core.files import folder_bytes, write_atomically
 from toolkit.core.reports import RunReport
@@ -22,13 +22,13 @@ from toolkit.report.card import render_card
 ROOT = Path(__file__).parent.parent
 
 
-def renew(folder: Path) -> None:
-    """Write the card, its digest into the manifest, and the manifest's digest wherever the bundle is known by it."""
+def renew(folder: Path, manifest: Manifest, report: RunReport) -> None:
+    """Write the card of this manifest and report, its digest into the manifest, and the manifest's digest wherever the bundle is known by
+    it."""
     before = Bundle(folder)
-    report = read_json(folder / "report.json", RunReport)
-    write_atomically(folder / CARD, render_card(before.manifest, report))
-    files = tuple(FileEntry.of(folder, file.path) for file in before.manifest.files)
-    write_manifest(folder, msgspec.structs.replace(before.manifest, files=files))
+    write_atomically(folder / CARD, render_card(manifest, report))
+    files = tuple(FileEntry.of(folder, file.path) for file in manifest.files)
+    write_manifest(folder, msgspec.structs.replace(manifest, files=files))
     after = Bundle(folder)
     after.verify()
     size = folder_bytes(folder) - (folder / "report.json").stat().st_size
@@ -43,4 +43,5 @@ def records(name: str) -> tuple[Path, ...]:
 
 
 if __name__ == "__main__":
-    renew(Path(sys.argv[1]))
+    place = Path(sys.argv[1])
+    renew(place, Bundle(place).manifest, read_json(place / "report.json", RunReport))

@@ -40,7 +40,7 @@ from toolkit.core.codec import Frozen, decode_json, encode_json
 from toolkit.core.files import write_atomically
 from toolkit.core.latency import LatencyRow
 from toolkit.errors import CxrEdgeError
-from toolkit.infer.machine import why_not
+from toolkit.infer.machine import why_not_timed
 from toolkit.infer.on_openvino import HINTS, OpenvinoSession
 from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import Session
@@ -118,7 +118,7 @@ class Checks(Frozen, frozen=True, kw_only=True):
 
 def check(bundle: Bundle, threads: int) -> Checks:
     """Measure it all."""
-    here = [artifact for artifact in bundle.manifest.artifacts if why_not(artifact.target) is None]
+    here = [artifact for artifact in bundle.manifest.artifacts if why_not_timed(artifact.target) is None]
     agreement = tuple(_agreement(bundle, artifact, threads) for artifact in here)
     fastest = min(agreement, key=lambda one: np.median(one.ours_ms)).artifact
     return Checks(

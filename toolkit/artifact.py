@@ -93,11 +93,10 @@ class Exporter:
     def _session(self, target: Target, names: Sequence[str], reason: str | None) -> Session:
         """Of the artifact itself, or of what stands in for it: the typed graph in ONNX Runtime for an engine, the same file on the
         processor in single precision for another device or arithmetic."""
-        if reason is None:
-            return runtime(target.backend).load([self.folder / name for name in names], threads=1, target=target)
-        if target.needs_engine:
-            return runtime("onnxruntime").load([self.folder / names[-1]], threads=1)
-        return runtime(target.backend).load([self.folder / name for name in names], threads=1)
+        if reason and target.needs_engine:
+            return runtime("onnxruntime").load([self.folder / names[-1]], threads=1, target=target)
+        files = [self.folder / name for name in names]
+        return runtime(target.backend).load(files, threads=1, target=None if reason else target)
 
     def _departure(self, target: Target, names: Sequence[str], reason: str | None) -> str:
         """From which layer on it disagrees."""
@@ -108,5 +107,5 @@ class Exporter:
         with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder:
             exposed = writer.expose_layers(file, Path(folder))
             backend = "openvino" if target.backend == "openvino" else "onnxruntime"
-            session = runtime(backend).load([exposed], target=None if reason else target)
+            session = runtime(backend).load([exposed], target=None if reason and not target.needs_engine else target)
             return departure.first_departure(expected, session.outputs(films)[1:], departure.LIMITS[target.precision])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from toolkit.core.bundle import CARD, REFERENCE_SCORES, Artifact, Bundle, Gate, 
 from toolkit.core.codec import encode_json, read_json, to_plain
 from toolkit.core.drift import DriftReport, DriftRow, FlipPicture
 from toolkit.core.files import folder_bytes, folder_written_whole, write_atomically
+from toolkit.core.latency import LatencyReport
 from toolkit.core.reports import RunReport
 from toolkit.data.cases import Truth
 from toolkit.infer import machine
@@ -68,11 +70,16 @@ def _judged_manifest(run: Run) -> Manifest:
         artifacts=tuple(artifacts),
         recommended=recommended[machine.family()],
         recommended_for=recommended,
-        left_out={**exported.left_out, **slower_than_float(latency)},
+        left_out={**exported.left_out, **slower_than_float(latency), **_untimed(judged, latency)},
         measured_on=latency.host.processor,
         reference=reference,
         screen=None if exported.provenance.synthetic else read_json(SCREEN / "screen.json", ScreenEntry),
     )
+
+
+def _untimed(judged: Collection[str], latency: LatencyReport) -> dict[str, str]:
+    """Artifacts whose answers were judged here and whose speed was not, with the reason."""
+    return {skip.artifact: skip.reason for skip in latency.skipped if skip.artifact in judged}
 
 
 def _fill(run: Run, manifest: Manifest, card: str, place: Path) -> None:

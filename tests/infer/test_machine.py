@@ -11,6 +11,8 @@ from toolkit.infer import machine, on_openvino
 
 VNNI, OLD, ARM = "flags : avx2 avx512f avx512_vnni avx512_bf16", "flags : sse4_2 avx2", "Features : fp asimd asimddp"
 
+OVERFLOWS = "this processor is x86 without VNNI, where its sums of bytes would overflow: it is calculated in single precision"
+
 
 def is_(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, info: str, name: str = "x86_64") -> None:
     (tmp_path / "cpuinfo").write_text(info + "\n")
@@ -35,10 +37,7 @@ def test_a_system_without_cpuinfo_counts_as_an_old_one(monkeypatch: pytest.Monke
     ("name", "info", "reason"),
     [
         ("onnxruntime-int8", VNNI, None),
-        ("onnxruntime-int8", OLD, "it is for x86-vnni and this processor is x86 without VNNI, where its sums of bytes overflow"),
-        ("onnxruntime-int8-arm64", OLD, "it is for arm64 and this processor is x86 without VNNI, where its sums of bytes overflow"),
-        ("onnxruntime-int8-arm64", VNNI, None),
-        ("onnxruntime-int8-x86", OLD, None),
+        ("onnxruntime-int8", OLD, None),
         ("openvino-bf16", VNNI, None),
         ("openvino-bf16", OLD, "this processor does not calculate in bfloat16"),
     ],
@@ -46,6 +45,31 @@ def test_a_system_without_cpuinfo_counts_as_an_old_one(monkeypatch: pytest.Monke
 def test_why_an_artifact_cannot_run(name: str, info: str, reason: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     is_(monkeypatch, tmp_path, info)
     assert machine.why_not(Target.from_name(name)) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "info", "reason"),
+    [
+        ("onnxruntime-int8", VNNI, None),
+        ("onnxruntime-int8", OLD, OVERFLOWS),
+        ("onnxruntime-int8-arm64", OLD, OVERFLOWS),
+        ("onnxruntime-int8-arm64", VNNI, None),
+        ("onnxruntime-int8-x86", OLD, None),
+        ("onnxruntime-fp32", OLD, None),
+        ("openvino-int8", OLD, OVERFLOWS),
+        ("openvino-int8", VNNI, None),
+        ("openvino-bf16", OLD, "this processor does not calculate in bfloat16"),
+    ],
+)
+def test_why_an_artifact_is_not_timed(name: str, info: str, reason: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    is_(monkeypatch, tmp_path, info)
+    assert machine.why_not_timed(Target.from_name(name)) == reason
+
+
+def test_tensorrts_int8_graph_is_calculated_as_it_is_written_on_any_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for info in (VNNI, OLD):
+        is_(monkeypatch, tmp_path, info)
+        assert not machine.adds_bytes_exactly(Target.from_name("tensorrt-int8"))
 
 
 def test_a_missing_runtime_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from toolkit.core.reports import RunReport
 from toolkit.data.films import Films, prepare_films
 from toolkit.data.sources import read_source
 from toolkit.data.splits import labelled_films
-from toolkit.infer.machine import why_not
+from toolkit.infer.machine import family, why_not
 from toolkit.validate.evaluate import artifact_logits, judge
 from toolkit.validate.scores import read_scores
 
@@ -146,7 +146,7 @@ def test_predict_classifies_all_624(folder: Path, capsys: pytest.CaptureFixture[
     bundle = Bundle(folder)
     chosen = bundle.artifact(rows[0]["artifact"])
     assert len(rows) == 624
-    assert chosen.name == next(name for name in bundle.manifest.recommended if why_not(bundle.artifact(name).target) is None)
+    assert chosen.name == bundle.manifest.recommended_for[family()][0]
     right = sum(row["label"] == Path(row["path"]).parent.name for row in rows)
     assert chosen.metrics is not None
     assert right / 624 == pytest.approx(chosen.metrics.accuracy, abs=LIMITS.metric[LIMITS.arithmetic[chosen.target.precision]])

@@ -25,7 +25,7 @@ from toolkit.core.progress import track
 from toolkit.core.recipe import BenchmarkSpec
 from toolkit.errors import ImageError, InputError
 from toolkit.imaging.decode import read_grey
-from toolkit.infer.machine import why_not
+from toolkit.infer.machine import why_not_timed
 
 SECONDS = 600
 EAGER = "torch-eager"
@@ -42,7 +42,7 @@ def benchmark(bundle: Bundle, spec: BenchmarkSpec, names: tuple[str, ...] = (), 
             raise InputError(f"{film} {cause}; give a film.") from cause
     before = state()
     chosen = [bundle.artifact(name) for name in names] or list(bundle.manifest.artifacts)
-    reasons = {artifact.name: why_not(artifact.target) for artifact in chosen}
+    reasons = {artifact.name: why_not_timed(artifact.target) for artifact in chosen}
     jobs = [job for artifact in chosen if reasons[artifact.name] is None for job in _jobs(bundle, artifact.name, spec, film)]
     rows, failed = _measured(jobs, spec.rounds)
     skipped = [Skipped(artifact=name, reason=reason) for name, reason in reasons.items() if reason]

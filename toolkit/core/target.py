@@ -36,6 +36,8 @@ ArtifactName = Literal[
 ]
 PROCESSORS: tuple[Family, ...] = ("x86-vnni", "x86", "arm64")
 VNNI = {"avx_vnni", "avx512_vnni", "amx_int8"}
+AS_WRITTEN = ("session.disable_quant_qdq", "1")
+"""ONNX Runtime's setting for no int8 kernels: it goes between bytes and single precision where the graph says so, exactly, everywhere."""
 UNSUFFIXED: tuple[Family | None, ...] = (None, "x86-vnni")
 
 
@@ -45,7 +47,7 @@ class Target(Frozen, frozen=True, kw_only=True):
     `fp32` is plain single precision, `fp16w` stores the weights in half precision and calculates in single, `bf16` and `fp16`
     calculate in that, `int8` has quantized weights and activations, `int8ac` those of them that an accuracy control left.
     ONNX Runtime's int8 has a form for each family: 'x86-vnni' adds products of unsigned and signed bytes in 32 bits; 'x86' adds pairs in
-    16 bits, so its weights have seven; 'arm64' takes signed bytes on both sides.
+    16 bits, so its weights have seven; 'arm64' takes signed bytes on both sides. OpenVINO's has weights of eight bits alone.
     """
 
     backend: Backend
@@ -90,8 +92,10 @@ class Target(Frozen, frozen=True, kw_only=True):
         return self.backend in ("tensorrt-rtx", "tensorrt")
 
     def serves(self, family: Family) -> bool:
-        """True when the form is right on these processors; the one for x86 is so with VNNI too."""
-        return self.family in (None, family) or (self.family, family) == ("x86", "x86-vnni")
+        """True when the form is right on these processors; the one for x86 is so with VNNI too, and OpenVINO's int8 with it alone."""
+        if self.family is None:
+            return not (family == "x86" and self.backend == "openvino" and self.is_int8)
+        return self.family == family or (self.family, family) == ("x86", "x86-vnni")
 
     @classmethod
     def from_name(cls, name: str) -> Target:

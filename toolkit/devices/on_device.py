@@ -25,7 +25,7 @@ from toolkit.devices.job import NO_NUMBER, Job
 from toolkit.errors import CxrEdgeError, ImageError
 from toolkit.imaging.decode import Pixels
 from toolkit.imaging.prepare import prepare_raw
-from toolkit.infer.machine import why_not
+from toolkit.infer.machine import why_not_timed
 from toolkit.infer.predictor import open_session
 from toolkit.infer.runtimes import Session
 
@@ -118,7 +118,7 @@ def _sessions(bundle: Bundle, names: tuple[str, ...]) -> tuple[dict[str, Session
     opened: dict[str, Session] = {}
     problems = []
     for artifact in bundle.manifest.artifacts:
-        if (names and artifact.name not in names) or why_not(artifact.target):
+        if (names and artifact.name not in names) or why_not_timed(artifact.target):
             continue
         try:
             opened[artifact.name] = open_session(bundle, artifact)

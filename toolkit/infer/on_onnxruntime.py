@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.core.privacy import refuse_telemetry
-from toolkit.core.target import Target
+from toolkit.core.target import AS_WRITTEN, Target
 from toolkit.errors import BundleError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
+from toolkit.infer.machine import adds_bytes_exactly
 from toolkit.infer.onnx_guard import check_self_contained
 
 if TYPE_CHECKING:
@@ -51,11 +52,14 @@ class OnnxSession:
 def load(
     files: Sequence[Path],
     threads: int | None = None,
-    target: Target | None = None,  # noqa: ARG001
+    target: Target | None = None,
     cache: Path | None = None,  # noqa: ARG001
 ) -> OnnxSession:
     """Load an ONNX file, which holds its own precision; raises MissingDependencyError, or BundleError when the runtime refuses the file, or
-    the file names others."""
+    the file names others.
+
+    An int8 graph whose kernels would overflow on this processor is calculated as it is written, in single precision: slowly and right.
+    """
     refuse_telemetry()
     check_self_contained(files[0])
     try:
@@ -64,6 +68,8 @@ def load(
         raise MissingDependencyError("onnxruntime", "workshop", "Running an ONNX artifact") from cause
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if target is not None and not adds_bytes_exactly(target):
+        options.add_session_config_entry(*AS_WRITTEN)
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

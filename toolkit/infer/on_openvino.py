@@ -17,6 +17,7 @@ from toolkit.core.target import Target
 from toolkit.errors import BundleError, MissingDependencyError
 from toolkit.imaging.decode import Pixels
 from toolkit.infer.cache import private
+from toolkit.infer.machine import adds_bytes_exactly
 from toolkit.infer.onnx_guard import check_self_contained
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def load(files: Sequence[Path], threads: int | None = None, target: Target | Non
     device = DEVICES.get(str(target.family), "CPU") if target else "CPU"
     hint = HINTS.get(target.precision, "f32") if target else "f32"
     settings: dict[str, str | int | bool] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    if target is not None and not adds_bytes_exactly(target):
+        settings["LP_TRANSFORMS_MODE"] = "NO"  # as the graph is written, without int8 kernels
     if threads is not None and device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads
         if threads == 1:  # pinned, it would wait for the one core that every other session of one thread is pinned to as well

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from toolkit.core.privacy import refuse_telemetry
+from toolkit.core.target import AS_WRITTEN
 from toolkit.imaging.decode import Pixels
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry(*AS_WRITTEN)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
