@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from benchmarks import artifacts, decode_drift, gpu, latency_checks, pruned_models, pruning_sweep, scaling, shipped
+from benchmarks import artifacts, decode_drift, gpu, latency_checks, overflow, pruned_models, pruning_sweep, scaling, shipped
 from toolkit.core.bundle import REFERENCE_SCORES, Bundle
 from toolkit.core.codec import Frozen, encode_json, read_json
 from toolkit.core.evaluation import Evaluation
@@ -162,6 +162,7 @@ def tables() -> str:
             *_latency_checks(),
             *_scaling(),
             *_decode_drift(),
+            *_overflow(),
             *_held_out_sets(),
             *_screen(),
             *_fuzz(),
@@ -324,6 +325,18 @@ def _decode_drift() -> list[str]:
         f"## The same film in another file: {row.forms.artifact} (benchmarks/decode_drift.py)\n\n"
         + _table(decode_drift.HEAD, [decode_drift.cells(one) for one in (*row.forms.rows, row.twins)])
         for row in rows
+    ]
+
+
+def _overflow() -> list[str]:
+    """What benchmarks/overflow.py found."""
+    file = FOLDER / "overflow.json"
+    if not file.is_file():
+        return []
+    found = read_json(file, overflow.Table)
+    return [
+        f"## int8 on {found.processor} without VNNI, {found.films} films (benchmarks/overflow.py)\n\n"
+        + _table(overflow.HEAD, [overflow.cells(row) for row in found.rows])
     ]
 
 
