@@ -67,6 +67,19 @@ def test_a_form_serves_its_processors(name: str, families: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("onnxruntime-fp32", "any processor"),
+        ("onnxruntime-int8-x86", "x86-vnni, x86"),
+        ("openvino-int8", "x86-vnni, arm64"),
+        ("openvino-fp16-gpu", "gpu"),
+    ],
+)
+def test_the_processors_that_it_serves_are_said(name: str, said: str) -> None:
+    assert Target.from_name(name).processors == said
+
+
+@pytest.mark.parametrize(
     "name", ["", "onnxruntime", "int8", "onnxruntime-", "-int8", "onnxruntime-int4", "tflite-int8", "onnxruntime-int8-x", "OpenVINO-int8"]
 )
 def test_another_name_is_refused(name: str) -> None:

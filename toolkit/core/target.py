@@ -97,6 +97,12 @@ class Target(Frozen, frozen=True, kw_only=True):
             return not (family == "x86" and self.backend == "openvino" and self.is_int8)
         return self.family == family or (self.family, family) == ("x86", "x86-vnni")
 
+    @property
+    def processors(self) -> str:
+        """Those that it serves, for people."""
+        served = [family for family in PROCESSORS if self.serves(family)]
+        return "any processor" if len(served) == len(PROCESSORS) else ", ".join(served) or str(self.family)
+
     @classmethod
     def from_name(cls, name: str) -> Target:
         """The target of an artifact's name; raises RecipeError for any other."""
