@@ -93,7 +93,8 @@ def test_a_finished_run_leaves_bundle_and_reports(finished_run: Path) -> None:
     assert report.bundle_sha256 == bundle.sha256 == sha256_of(finished_run / "bundle" / "bundle.json")
     assert bundle.names == ("onnxruntime-fp32", INT8, "openvino-fp32", "openvino-int8")
     assert set(report.recommended) | set(report.left_out) == set(bundle.names)
-    assert all("is slower than" in reason for name, reason in report.left_out.items() if name in bundle.names)
+    said = ("is slower than", "sums of bytes would overflow")  # the second of OpenVINO's int8, on x86 without VNNI
+    assert all(any(words in reason for words in said) for name, reason in report.left_out.items() if name in bundle.names)
 
 
 def test_recommended_are_sorted_by_measured_latency(finished_run: Path) -> None:

@@ -15,6 +15,7 @@ from toolkit.core.bundle import Bundle
 from toolkit.core.codec import decode_json, encode_json, read_json
 from toolkit.core.latency import LatencyReport
 from toolkit.core.reports import DeviceReport, RunReport, TargetComparison
+from toolkit.infer.machine import family
 
 Captured = pytest.CaptureFixture[str]
 
@@ -68,9 +69,10 @@ def test_json_is_the_comparison_and_nothing_else(copy_of_run: Path, tmp_path: Pa
     assert found.bundle_sha256 == Bundle(copy_of_run / "bundle").sha256
     assert (own.name, other.name, other.device) == ("own-machine", "ward-3", "Ward 3")
     assert {point.artifact for point in own.points} == set(Bundle(copy_of_run / "bundle").names)
-    for mine, slower in zip(own.points, other.points, strict=True):
-        assert mine.p50_ms is not None
-        assert slower.p50_ms == pytest.approx(3 * mine.p50_ms)
+    pairs = {mine.artifact: (mine.p50_ms, slower.p50_ms) for mine, slower in zip(own.points, other.points, strict=True)}
+    untimed = {name for name, (mine, _) in pairs.items() if mine is None}
+    assert untimed <= ({"openvino-int8"} if family() == "x86" else set())
+    assert all(slower == (mine and pytest.approx(3 * mine)) for mine, slower in pairs.values())
 
 
 def test_an_emulator_is_named_and_not_compared(copy_of_run: Path, tmp_path: Path, capsys: Captured) -> None:

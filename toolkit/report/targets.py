@@ -152,7 +152,7 @@ def judge(measured: Measured, artifact: Artifact) -> Judgement:
     host = measured.latency.host
     reason = "" if artifact.passed else _sealed_fail(gate.recall_loss_pt, gate.limit_pt)
     if not reason and not artifact.target.serves(processor_family(host.machine, host.features)):
-        reason = f"is for {artifact.target.family}, and no films were scored here that would show that it is right on this processor"
+        reason = f"is for {artifact.target.processors}, and no films were scored here that would show that it is right on this processor"
     return Judgement(gate.verdict, "sealed", gate.recall_loss_pt, gate.recall_loss_upper95_pt, reason)
 
 
