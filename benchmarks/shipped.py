@@ -3,9 +3,9 @@
     cxr-edge benchmark exported/NAME --threads 2 --cold-starts 20 --film FILM --json docs/results/latency-NAME.json
     python -m benchmarks.results write
 
-The first of each, on one machine, with a full-size FILM of chest_xray_fullsize; the second makes both tables.
+The first of each, with a full-size FILM of chest_xray_fullsize; the second makes both tables.
 
-Accuracy, recall, drift and bytes are those of the sealed manifests; latency is that of the machine that the files were measured on.
+Accuracy, recall, drift and bytes are those of the sealed manifests; latency is that of the machines that the files were measured on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from toolkit.core.bundle import MANIFEST, Artifact, Bundle
 from toolkit.core.codec import read_json
 from toolkit.core.latency import LatencyReport, LatencyRow
 from toolkit.core.reports import RunReport
+from toolkit.core.target import processor_family
 from toolkit.report.render import two, with_interval
 
 ROOT = Path(__file__).parent.parent
@@ -57,10 +58,17 @@ def _lost(artifact: Artifact) -> str:
     return f"{two(row.recall_loss_pt)} pt ({row.lost_positives} lost, {row.gained_positives} gained)"
 
 
+def processor(report: LatencyReport) -> str:
+    """The machine that was measured, with what decides on the speed of int8."""
+    host = report.host
+    known = {"x86-vnni": " with VNNI", "x86": " without VNNI"}
+    return f"{host.processor}{known.get(processor_family(host.machine, host.features), '')}"
+
+
 def readme() -> tuple[str, tuple[str, ...], Rows]:
-    """A sentence about the machine, head and rows."""
+    """A sentence about the machines, head and rows."""
     rows: Rows = []
-    machines = []
+    machines: dict[str, list[str]] = {}
     for bundle in bundles():
         report, artifact = latency(bundle), bundle.artifact(bundle.manifest.recommended[0])
         (row,) = (one for one in _single(bundle) if one.artifact == artifact.name)
@@ -68,9 +76,10 @@ def readme() -> tuple[str, tuple[str, ...], Rows]:
         assert cold is not None
         own = (f"`exported/{bundle.folder.name}`", artifact.name, f"{artifact.bytes / 1e6:.2f}", *_judged(artifact), _lost(artifact))
         rows.append((*own, _ms(row), f"{cold.wall_p50_s:.2f} ({cold.artifact})"))
-        machines.append(f"{report.host.processor}, {THREADS} threads")
-    places = " and ".join(dict.fromkeys(machines))
-    return f"Latency and cold start (the whole command on one full-size film, median of {cold.runs}) on {places}.", HEAD, rows
+        machines.setdefault(f"{processor(report)}, {THREADS} threads", []).append(f"`{bundle.folder.name}`")
+    places = [f"{', '.join(names)} on {place}" for place, names in machines.items()]
+    said = f"Latency and cold start (the whole command on one full-size film, median of {cold.runs}): {'; '.join(places)}."
+    return said, HEAD, rows
 
 
 def artifacts(bundle: Bundle) -> Rows:
@@ -90,5 +99,5 @@ def artifacts(bundle: Bundle) -> Rows:
 def title(bundle: Bundle) -> str:
     """Of a bundle's table."""
     made = read_json(bundle.folder / "report.json", RunReport)
-    size, processor = f"{made.bundle_bytes / 1e6:.1f} MB", latency(bundle).host.processor
-    return f"exported/{bundle.folder.name}: {bundle.manifest.model}, {size} in all, on {processor}, {THREADS} threads"
+    size, place = f"{made.bundle_bytes / 1e6:.1f} MB", processor(latency(bundle))
+    return f"exported/{bundle.folder.name}: {bundle.manifest.model}, {size} in all, on {place}, {THREADS} threads"
