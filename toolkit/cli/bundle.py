@@ -69,9 +69,10 @@ def _shown(manifest: Manifest) -> str:
         for family, names in manifest.recommended_for.items()
         if names != manifest.recommended
     )
+    zeros = f"{100 * manifest.sparsity:.1f} % of the weights zero, " if manifest.sparsity else ""
     notes = "".join(f"{name}: {reason}\n" for name, reason in (*manifest.left_out.items(), *manifest.unmeasured.items()))
     return (
-        f"{mark}{manifest.name}: {manifest.model}, {100 * manifest.sparsity:.1f} % of the weights zero, "
+        f"{mark}{manifest.name}: {manifest.model}, {zeros}"
         f"{manifest.labels.positive} against {manifest.labels.negative}, schema {manifest.schema_version}\n"
         f"{table(head, rows)}\n"
         f"recommended: {', '.join(manifest.recommended) or 'none'} (timed on {manifest.measured_on or 'no machine'})\n{others}{notes}"

@@ -85,5 +85,5 @@ def corruptions(curves: Sequence[CorruptionCurve]) -> bytes:
     figure.supxlabel("severity", fontsize=9)
     figure.supylabel("AUC", fontsize=9)
     handles, labels = fields[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return svg_of(figure)
