@@ -136,7 +136,8 @@ def test_openvinos_int8_has_bytes_only_where_they_are_added_exactly(
     session = runtime("openvino").load([finished_run / "quantize" / "openvino-int8.xml"], target=Target.from_name("openvino-int8"))
     made = session._compiled[1].get_runtime_model().get_ordered_ops()  # type: ignore[attr-defined]
     types = {node.get_rt_info()["runtimePrecision"].value for node in made if node.get_rt_info()["layerType"].value == "Convolution"}
-    assert types == ({"f32"} if family == "x86" else {"u8"})
+    assert types
+    assert types <= ({"f32"} if family == "x86" else {"u8", "i8"})
 
 
 def test_openvino_sessions_of_one_thread_do_not_wait_for_the_same_core(model: Path) -> None:
