@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -158,11 +159,16 @@ def call_cli(*arguments: str | Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole `compress` run on tiny synthetic films; read only."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
+def finished_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a whole `compress` run on tiny synthetic films, made once for all workers; read only."""
+    own = tmp_path_factory.getbasetemp()
+    out = (own if worker_id == "master" else own.parent) / "tiny"
     overrides = [word for value in TINY for word in ("--set", value)]
-    assert call_cli("compress", ROOT / "recipes" / "demo.yaml", "--out", out, *overrides) == 0
+    with out.with_suffix(".made").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if made.tell() == 0:
+            assert call_cli("compress", ROOT / "recipes" / "demo.yaml", "--out", out, *overrides) == 0
+            made.write(worker_id)
     return out
 
 

@@ -115,7 +115,7 @@ def films(edge: int) -> NDArray[np.uint8]:
 def lively_network(name: str, preprocessing: Preprocessing) -> nn.Module:
     """A network whose batch norms do something, and whose logits depend on the film, at whatever depth."""
     torch.manual_seed(3)
-    network = build(name, preprocessing).eval()
+    network = shortened(build(name, preprocessing).eval())
     norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     for layer in norms:
         nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -128,6 +128,29 @@ def lively_network(name: str, preprocessing: Preprocessing) -> nn.Module:
         layer.running_mean += 0.2 * layer.running_var.sqrt() * torch.randn_like(layer.running_mean)
         layer.running_var *= torch.empty_like(layer.running_var).uniform_(0.5, 2)
     return network.eval()
+
+
+def shortened(network: nn.Module) -> nn.Module:
+    """The network with at most two of equal blocks in a row, which are lowered alike: a ResNet 152 repeats one 35 times."""
+    for row in [layer for layer in network.modules() if isinstance(layer, nn.Sequential)]:
+        texts = [str(block) for block in row]
+        for place in reversed(range(2, len(row))):
+            if list(row[place].children()) and texts[place] == texts[place - 1] == texts[place - 2]:
+                del row[place]
+    return network
+
+
+def test_a_shortened_network_has_the_layers_of_the_whole_one() -> None:
+    with torch.device("meta"):
+        whole, short = (build("resnet152v2", Preprocessing(size_px=32)) for _ in range(2))
+    shortened(short)
+    kinds, left = ({str(layer) for layer in network.modules() if not list(layer.children())} for network in (whole, short))
+    assert kinds == left
+    convolutions = [sum(isinstance(layer, nn.Conv2d) for layer in network.modules()) for network in (whole, short)]
+    assert convolutions == [
+        1 + 4 + 3 * 50,
+        1 + 4 + 3 * (3 + 3 + 3 + 3),
+    ]  # blocks of 3, the first of each four rows with a shortcut of its own
 
 
 def test_every_model_is_lowered_here() -> None:

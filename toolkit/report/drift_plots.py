@@ -49,7 +49,7 @@ def scores(labels: LabelArray, reference: Model, artifact: Model) -> bytes:
 def flip(film: NDArray[np.uint8], maps: Mapping[str, NDArray[np.float32] | None]) -> bytes:
     """PNG: a film `[H, W]`, and beside it each heat map `[h, w]` in [0, 1] laid over it; None is a graph that gives none."""
     figure = figure_of(1.35 * (1 + len(maps)), 1.55)
-    axes = figure.subplots(1, 1 + len(maps))
+    axes = figure.subplots(1, 1 + len(maps), subplot_kw={"xticks": (), "yticks": ()})  # else they are laid out, and not shown
     height, width = film.shape
     for place, (name, values) in zip(axes, {"film": None, **maps}.items(), strict=True):
         place.imshow(film, cmap="gray", vmin=0, vmax=255)
