@@ -158,18 +158,36 @@ def call_cli(*arguments: str | Path) -> int:
     return 0
 
 
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder of a whole `compress` run on tiny synthetic films, made once for all workers; read only."""
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MadeOnce:
+    """Gives the folder of this name, which the first worker that asks for it fills; read only."""
     own = tmp_path_factory.getbasetemp()
-    out = (own if worker_id == "master" else own.parent) / "tiny"
-    overrides = [word for value in TINY for word in ("--set", value)]
-    with out.with_suffix(".made").open("a+") as made:
-        fcntl.flock(made, fcntl.LOCK_EX)
-        if made.tell() == 0:
-            assert call_cli("compress", ROOT / "recipes" / "demo.yaml", "--out", out, *overrides) == 0
-            made.write(worker_id)
-    return out
+
+    def folder(name: str, fill: Callable[[Path], None]) -> Path:
+        found = (own if worker_id == "master" else own.parent) / name
+        with found.with_suffix(".made").open("a+") as made:
+            fcntl.flock(made, fcntl.LOCK_EX)
+            if made.tell() == 0:
+                found.mkdir(exist_ok=True)
+                fill(found)
+                made.write(worker_id)
+        return found
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(made_once: MadeOnce) -> Path:
+    """The folder of a whole `compress` run on tiny synthetic films; read only."""
+
+    def compress(out: Path) -> None:
+        overrides = [word for value in TINY for word in ("--set", value)]
+        assert call_cli("compress", ROOT / "recipes" / "demo.yaml", "--out", out, *overrides) == 0
+
+    return made_once("finished-run", compress)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def again(run: Path, verb: str, *overrides: str) -> int:
 
 def test_what_no_rung_saves_is_replaced_and_every_figure_is_in_the_report(copy_of_run: Path) -> None:
     impossible = (
+        "validate.corruption_films=0",
         "export.mean_logit_error_int8=1e-9",
         f"quantize={{calibration_films: 8, bias_correction: false, float_layers: 1, ladder: {LADDER}}}",
     )

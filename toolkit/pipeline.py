@@ -170,7 +170,11 @@ def run_stages(run: Run, first: str, last: str) -> None:
             start = STAGES.index(first)
             for before in STAGES[:start]:
                 _need(run, first, before)
-        for stage in STAGES[start : STAGES.index(last) + 1]:
+        stages = STAGES[start : STAGES.index(last) + 1]
+        if "validate" in stages and not run.is_done(first):
+            run.begin(first)
+            run.films("test")  # one that cannot be used is said now, not after hours of training
+        for stage in stages:
             _run_stage(run, work, stage)
 
 

@@ -212,6 +212,8 @@ def test_films_with_damage_are_named_and_left_out(copy_of_run: Path, capsys: Cap
     assert call_cli("evaluate", copy_of_run / "bundle", "--data", films) == 3
     assert f"test/NORMAL/{victim.name}: is damaged or truncated" in capsys.readouterr().err
     assert call_cli("compress", DEMO, "--data", films, "--out", copy_of_run / "new", *[w for v in TINY for w in ("--set", v)]) == 2
+    assert f"test/NORMAL/{victim.name} is damaged or truncated" in capsys.readouterr().err
+    assert [path.name for path in (copy_of_run / "new" / "train").iterdir()] == ["stage.json"]  # said before hours of training
 
 
 def test_bundle_verify_and_show(finished_run: Path, copy_of_run: Path, capsys: Captured) -> None:
