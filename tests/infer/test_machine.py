@@ -11,7 +11,7 @@ from toolkit.infer import machine, on_openvino
 
 VNNI, OLD, ARM = "flags : avx2 avx512f avx512_vnni avx512_bf16", "flags : sse4_2 avx2", "Features : fp asimd asimddp"
 
-OVERFLOWS = "this processor is x86 without VNNI, where its sums of bytes would overflow: it is calculated in single precision"
+OVERFLOWS = "its sums of bytes would overflow on x86 without VNNI, where it is calculated in single precision"
 
 
 def is_(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, info: str, name: str = "x86_64") -> None:

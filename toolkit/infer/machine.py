@@ -54,5 +54,5 @@ def why_not_timed(target: Target) -> str | None:
     """Why a time measured here would say nothing of an artifact; None when it would."""
     reason = why_not(target)
     if reason is None and not target.needs_engine and not adds_bytes_exactly(target):
-        return "this processor is x86 without VNNI, where its sums of bytes would overflow: it is calculated in single precision"
+        return "its sums of bytes would overflow on x86 without VNNI, where it is calculated in single precision"
     return reason
