@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from toolkit.quantize.ir_rewrites import (
     make_smaller,
     name_by_position,
     share_constants,
+    without_read_shapes,
     without_spaces,
 )
 
@@ -128,6 +130,28 @@ def test_what_made_it_is_forgotten_once() -> None:
 def test_spaces_that_say_something_stay() -> None:
     xml = b'<a b="c  d" />\n  <e f="1 > 0 "/>\n<g />'
     assert without_spaces(xml) == b'<a b="c  d"/><e f="1 > 0 "/><g/>'
+
+
+def test_a_shape_stands_where_it_is_made_and_not_where_it_is_read() -> None:
+    made = b'<output><port id="1" precision="FP32"><dim>-1</dim><dim>3</dim></port></output>'
+    read = b'<input><port id="0" precision="FP32"><dim>-1</dim><dim>3</dim></port><port id="1" precision="I8"/></input>'
+    assert without_read_shapes(made + read + made) == (
+        made + b'<input><port id="0" precision="FP32"/><port id="1" precision="I8"/></input>' + made
+    )
+
+
+def test_shapes_are_inferred_as_they_were(finished_run: Path, tmp_path: Path) -> None:
+    core = openvino.Core()
+    written = finished_run / "bundle" / "int8.xml"
+    assert b"<dim>" not in b"".join(re.findall(rb"<input>.*?</input>", written.read_bytes()))
+    model = core.read_model(written)
+    openvino.save_model(model, tmp_path / "whole.xml", compress_to_fp16=False)
+    assert b"<dim>" in b"".join(re.findall(rb"<input>.*?</input>", (tmp_path / "whole.xml").read_bytes(), re.DOTALL))
+    whole = core.read_model(tmp_path / "whole.xml")
+    shapes = [
+        [(node.get_type_name(), str(output)) for node in one.get_ordered_ops() for output in node.outputs()] for one in (model, whole)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_a_quantized_network_is_smaller_and_answers_as_before(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

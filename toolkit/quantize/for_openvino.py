@@ -21,7 +21,7 @@ from toolkit.core.progress import track
 from toolkit.core.recipe import Calibration, Rung
 from toolkit.errors import MissingDependencyError, StorageError
 from toolkit.imaging.decode import Pixels
-from toolkit.quantize.ir_rewrites import is_heatmap, make_smaller, without_spaces
+from toolkit.quantize.ir_rewrites import is_heatmap, make_smaller, without_read_shapes, without_spaces
 from toolkit.quantize.ladder import Settings
 
 if TYPE_CHECKING:
@@ -140,4 +140,4 @@ def write(model: openvino.Model, out: Path) -> None:
         except RuntimeError as cause:  # what OpenVINO makes of a full disk
             raise StorageError(f"Cannot write {description}: {cause}; free some space there, or set TMPDIR to another place.") from cause
         write_atomically(out.with_suffix(".bin"), description.with_suffix(".bin").read_bytes())
-        write_atomically(out, without_spaces(description.read_bytes()))
+        write_atomically(out, without_read_shapes(without_spaces(description.read_bytes())))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("Relu", "Clamp")
 HEATMAP = "heatmap"
+READ = re.compile(rb"<input>.*?</input>", re.DOTALL)
+SHAPED = re.compile(rb"<port ([^<>]*[^<>/])>(?:<dim>[^<]*</dim>)+</port>")
 
 
 def make_smaller(model: openvino.Model) -> None:
@@ -68,6 +70,12 @@ def forget_making(model: openvino.Model) -> None:
 def without_spaces(description: bytes) -> bytes:
     """The XML without the spaces that are half of it: between tags and before their ends."""
     return re.sub(rb'(["\w])\s+/>', rb"\1/>", re.sub(rb">\s+<", b"><", description))
+
+
+def without_read_shapes(description: bytes) -> bytes:
+    """The XML, which has no spaces any more, without the shapes of what operations read: each stands where it is made, too, and OpenVINO
+    infers it from there (`XmlDeserializer::create_node`)."""
+    return READ.sub(lambda found: SHAPED.sub(rb"<port \1/>", found[0]), description)
 
 
 def is_heatmap(node: openvino.Node) -> bool:
