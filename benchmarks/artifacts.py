@@ -52,7 +52,7 @@ from toolkit.train.score import score
 from toolkit.validate import drift
 
 THREADS, ROUNDS, RUNS, PAUSE_S = 2, 15, 70, 0.2  # short turns, so that a slow spell of the machine meets all alike
-PAIRS, CALLS = 5, 300
+PAIRS, CALLS = 7, 300
 AS_TRAINED = ("prune.method=none", "prune.target=null", "prune.scope=global")
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
 HEAD = ("network", "artifact", "MB", "p50 ms", "p99 ms", "benchmark_app / ours", "AUC", "recall", "recall loss pt", "verdict")
