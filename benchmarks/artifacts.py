@@ -5,7 +5,8 @@
 DENSE is a run in which RECIPE was trained, PRUNED one in which it was pruned too, both with these KEY=VALUE; every artifact that there is
 is made, judged and sealed in both, or kept where that was done. The usual
 routes: the dense network as torch exports it, three float channels scaled outside, then `quantize_static` with its defaults in ONNX
-Runtime, and `nncf.quantize` with its defaults in OpenVINO. Two threads, one film at a time. Prints, and keeps in
+Runtime, and `nncf.quantize` with its defaults in OpenVINO. Two threads, one film at a time. OpenVINO's `benchmark_app` and our
+`benchmark` have a process each, which work a tenth of a second in turns (`benchmarks.latency_checks`). Prints, and keeps in
 docs/results/artifacts-NAME.json, bytes, milliseconds, and what each misses of the official test films against the dense network in torch.
 """
 
@@ -13,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +24,13 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.latency_checks import beside_other
 from toolkit.benchmark.compare import calls_in_turns
 from toolkit.benchmark.host import describe_host
-from toolkit.benchmark.timer import percentile, time_calls
+from toolkit.benchmark.timer import percentile
 from toolkit.cli.options import number, table
 from toolkit.core import operating
-from toolkit.core.bundle import Bundle
+from toolkit.core.bundle import Artifact, Bundle
 from toolkit.core.codec import Frozen, encode_json
 from toolkit.core.drift import DriftRow
 from toolkit.core.files import write_atomically
@@ -52,7 +52,7 @@ from toolkit.train.score import score
 from toolkit.validate import drift
 
 THREADS, ROUNDS, RUNS, PAUSE_S = 2, 15, 70, 0.2  # short turns, so that a slow spell of the machine meets all alike
-PAIRS, CALLS = 7, 300
+PAIRS, CALLS = 5, 600
 AS_TRAINED = ("prune.method=none", "prune.target=null", "prune.scope=global")
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
 HEAD = ("network", "artifact", "MB", "p50 ms", "p99 ms", "benchmark_app / ours", "AUC", "recall", "recall loss pt", "verdict")
@@ -93,7 +93,7 @@ class Table(Frozen, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Form:
-    """One way to run one network. `score` takes uint8 `[N, 1, H, W]`; `call` is one film, prepared before."""
+    """One way to run one network. `score` takes uint8 `[N, 1, H, W]`; `call` is one film, prepared before. `sealed`: where it is ours."""
 
     network: str
     artifact: str
@@ -101,6 +101,7 @@ class Form:
     call: Callable[[], object]
     score: Callable[[Pixels], Logits]
     recommended: bool = False
+    sealed: tuple[Bundle, Artifact] | None = None
 
 
 def measure(dense: Run, pruned: Run) -> Table:
@@ -124,7 +125,8 @@ def _forms(run: Run, network: str, film: Pixels) -> list[Form]:
         if why_not_timed(artifact.target) is None:
             session = runtime(artifact.target.backend).load(bundle.paths(artifact), THREADS, artifact.target)
             call = lambda session=session: session.logits(film)  # noqa: E731
-            forms.append(Form(network, artifact.name, bundle.paths(artifact), call, _in_batches(session.logits), artifact.name in best))
+            sealed, score_all = (bundle, artifact), _in_batches(session.logits)
+            forms.append(Form(network, artifact.name, bundle.paths(artifact), call, score_all, artifact.name in best, sealed))
     return forms
 
 
@@ -217,7 +219,7 @@ def _drift(run: Run, forms: Sequence[Form]) -> Mapping[tuple[str, str], tuple[Dr
 
 def _row(form: Form, times: NDArray[np.float64], judged: tuple[DriftRow, float]) -> Row:
     drifted, area = judged
-    theirs, ours = _with_benchmark_app(form) if form.artifact.startswith("openvino-") else (None, None)
+    theirs, ours = _beside_benchmark_app(*form.sealed) if form.sealed and form.artifact.startswith("openvino-") else (None, None)
     return Row(
         network=form.network,
         artifact=form.artifact,
@@ -236,21 +238,10 @@ def _row(form: Form, times: NDArray[np.float64], judged: tuple[DriftRow, float])
     )
 
 
-def _with_benchmark_app(form: Form) -> tuple[float, float]:
-    """Medians of one film in turns: by OpenVINO's own tool, and by ours beside it."""
-    theirs, ours = zip(*((_benchmark_app(form), float(np.median(time_calls(form.call, CALLS, 10)))) for _ in range(PAIRS)), strict=True)
+def _beside_benchmark_app(bundle: Bundle, artifact: Artifact) -> tuple[float, float]:
+    """Medians of one film, milliseconds: by OpenVINO's own tool and by ours."""
+    theirs, ours = zip(*(beside_other(bundle, artifact, THREADS, CALLS) for _ in range(PAIRS)), strict=True)
     return float(np.median(theirs)), float(np.median(ours))
-
-
-def _benchmark_app(form: Form) -> float:
-    precision = "bf16" if form.artifact == "openvino-bf16" else "f32"
-    command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(form.files[0]), "-hint", "latency", "-api", "sync"]
-    command += ["-niter", "500", "-infer_precision", precision, "-shape", "image[1,1,224,224]"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = re.search(r"Median:\s+([\d.]+) (ms|us)", done.stdout)
-    if found is None:
-        sys.exit(f"benchmark_app gave no median for {form.files[0]}:\n{done.stdout}")
-    return float(found[1]) / (1000 if found[2] == "us" else 1)
 
 
 def gains(found: Table) -> list[tuple[str, ...]]:

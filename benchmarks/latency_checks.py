@@ -134,22 +134,31 @@ def check(bundle: Bundle, threads: int) -> Checks:
 
 
 def _agreement(bundle: Bundle, artifact: Artifact, threads: int) -> Agreement:
-    openvino = artifact.target.backend == "openvino"
-    command, read = (_benchmark_app(bundle, artifact), _app_median) if openvino else (_bare(bundle, artifact, threads), float)
     rounds = []
-    own = Start([sys.executable, "-m", "toolkit.benchmark.runner"], encode_json(_job(bundle, artifact.name, threads, RUNS)))
     for _ in range(ROUNDS):
-        theirs, ours = in_turns(Start(command, b""), own)
-        rounds.append((read(theirs), _p50_ms(ours)))
+        rounds.append(beside_other(bundle, artifact, threads, RUNS))
         print(f"{artifact.name}: {rounds[-1][0]:.3f} ms by the other tool, {rounds[-1][1]:.3f} by ours", file=sys.stderr, flush=True)
     theirs_ms, ours_ms = zip(*rounds, strict=True)
-    repeats = tuple(_p50_ms(printed) for printed in in_turns(*[own] * ROUNDS))
-    by = "benchmark_app" if openvino else "bare loop"
+    repeats = tuple(_p50_ms(printed) for printed in in_turns(*[_own(bundle, artifact, threads, RUNS)] * ROUNDS))
+    by = "benchmark_app" if artifact.target.backend == "openvino" else "bare loop"
     return Agreement(artifact=artifact.name, by=by, theirs_ms=theirs_ms, ours_ms=ours_ms, repeats_ms=repeats)
 
 
+def beside_other(bundle: Bundle, artifact: Artifact, threads: int, runs: int) -> tuple[float, float]:
+    """Medians in milliseconds of `runs` calls, by the other tool and by ours, each in a process of its own, in turns."""
+    openvino = artifact.target.backend == "openvino"
+    command, read = (_benchmark_app(bundle, artifact, runs), _app_median) if openvino else (_bare(bundle, artifact, threads, runs), float)
+    theirs, ours = in_turns(Start(command, b""), _own(bundle, artifact, threads, runs))
+    return read(theirs), _p50_ms(ours)
+
+
+def _own(bundle: Bundle, artifact: Artifact, threads: int, runs: int) -> Start:
+    return Start([sys.executable, "-m", "toolkit.benchmark.runner"], encode_json((_job(bundle, artifact.name, threads, runs),)))
+
+
 def _p50_ms(printed: str) -> float:
-    return decode_json(printed.encode(), LatencyRow, "row").p50_ms
+    (row,) = decode_json(printed.encode(), tuple[LatencyRow, ...], "rows")
+    return row.p50_ms
 
 
 def in_turns(*starts: Start) -> list[str]:
@@ -188,9 +197,9 @@ def _job(bundle: Bundle, name: str, threads: int, runs: int) -> Job:
     )
 
 
-def _benchmark_app(bundle: Bundle, artifact: Artifact) -> list[str]:
+def _benchmark_app(bundle: Bundle, artifact: Artifact, runs: int) -> list[str]:
     edge, hint = bundle.manifest.preprocessing.size_px, HINTS.get(artifact.target.precision, "f32")
-    options = f"-hint latency -api sync -niter {RUNS} -infer_precision {hint} -shape image[1,1,{edge},{edge}]"
+    options = f"-hint latency -api sync -niter {runs} -infer_precision {hint} -shape image[1,1,{edge},{edge}]"
     return [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(bundle.paths(artifact)[0]), *options.split()]
 
 
@@ -201,8 +210,8 @@ def _app_median(printed: str) -> float:
     return float(found[1]) / (1000 if found[2] == "us" else 1)
 
 
-def _bare(bundle: Bundle, artifact: Artifact, threads: int) -> list[str]:
-    numbers = map(str, (threads, RUNS, WARMUP, bundle.manifest.preprocessing.size_px))
+def _bare(bundle: Bundle, artifact: Artifact, threads: int, runs: int) -> list[str]:
+    numbers = map(str, (threads, runs, WARMUP, bundle.manifest.preprocessing.size_px))
     return [sys.executable, "-c", BARE, str(bundle.paths(artifact)[0]), *numbers]
 
 
