@@ -3,7 +3,8 @@
     python -m benchmarks.artifacts RECIPE DENSE PRUNED CHEST_XRAY [KEY=VALUE ...]
 
 DENSE is a run in which RECIPE was trained, PRUNED one in which it was pruned too, both with these KEY=VALUE; every artifact that there is
-is made, judged and sealed in both, or kept where that was done. Recommended (*) is the fastest of those that RECIPE itself exports.
+is made, judged and sealed in both, or kept where that was done. Recommended (*) is what a bundle of those that RECIPE itself exports
+would recommend.
 The usual routes: the dense network as torch exports it, three float channels scaled outside, then `quantize_static` with its
 defaults in ONNX Runtime, and `nncf.quantize` with its defaults in OpenVINO. Two threads, one film at a time. OpenVINO's `benchmark_app` and
 our `benchmark` have a process each, which work a tenth of a second in turns (`benchmarks.latency_checks`). Prints, and keeps in
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,12 +42,12 @@ from toolkit.core.recipe import read_recipe
 from toolkit.core.target import ArtifactName
 from toolkit.errors import CxrEdgeError
 from toolkit.imaging.decode import Pixels
-from toolkit.infer.machine import why_not_timed
+from toolkit.infer import machine
 from toolkit.infer.runtimes import runtime
 from toolkit.pipeline import Run, run_stages
 from toolkit.quantize.calibration import calibration_images
 from toolkit.seal import seal
-from toolkit.stages import holdout_of
+from toolkit.stages import fastest_first, holdout_of, read_results
 from toolkit.train.checkpoint import load_checkpoint
 from toolkit.train.module import to_network
 from toolkit.train.score import score
@@ -119,15 +121,23 @@ def measure(dense: Run, pruned: Run, own: Collection[str]) -> Table:
 
 def _forms(run: Run, network: str, film: Pixels, own: Collection[str]) -> list[Form]:
     bundle = Bundle(run.out / "bundle")
-    best = next((name for name in bundle.manifest.recommended if name in own), None)
+    best = _recommended(run, own)
     forms = []
     for artifact in bundle.manifest.artifacts:
-        if why_not_timed(artifact.target) is None:
+        if machine.why_not_timed(artifact.target) is None:
             session = runtime(artifact.target.backend).load(bundle.paths(artifact), THREADS, artifact.target)
             call = lambda session=session: session.logits(film)  # noqa: E731
             sealed, score_all = (bundle, artifact), _in_batches(session.logits)
             forms.append(Form(network, artifact.name, bundle.paths(artifact), call, score_all, artifact.name == best, sealed))
     return forms
+
+
+def _recommended(run: Run, own: Collection[str]) -> str | None:
+    """What the bundle would recommend here if it held nothing but `own`."""
+    *_, drifted, latency = read_results(run)
+    rows = tuple(row for row in latency.rows if row.artifact in own)
+    names = fastest_first(drifted, msgspec.structs.replace(latency, rows=rows))[machine.family()]
+    return names[0] if names else None
 
 
 def _not_measured(run: Run, network: str) -> list[Row]:
